@@ -1,0 +1,133 @@
+"""The object that the entry point names; it imports jax on first use only."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from mlmethods._version import __version__
+from mlmethods.errors import OperationNotSupportedError
+from mlmethods.interfaces import API_VERSION, OPS, BackendInfo, Seed
+
+__all__ = ["JaxBackend", "backend"]
+
+_ENGINES: dict[str, str] = {}
+
+
+@functools.cache
+def _jax_problem() -> str | None:
+    """Return why jax cannot be imported, or None."""
+    try:
+        importlib.import_module("jax")
+    except Exception as error:
+        return f"jax cannot be imported ({type(error).__name__}: {error})"
+    return None
+
+
+class JaxBackend:
+    """Backend of compiled JAX functions for CPU, GPU and TPU."""
+
+    info = BackendInfo(
+        name="jax",
+        version=__version__,
+        api_version=API_VERSION,
+        ops=frozenset(OPS),
+        engines=frozenset(_ENGINES),
+        dtypes=frozenset({"float32", "float64"}),
+        default_dtype="float32",
+        description="compiled JAX functions for CPU, GPU and TPU",
+        default_priority=100,
+    )
+
+    def is_available(self) -> Literal[True] | str:
+        """Return True, or why jax cannot be imported."""
+        return _jax_problem() or True
+
+    def can_run(self, name: str, /, **facts: Any) -> Literal[True] | str:
+        """Return True, or why `name` cannot run with these facts."""
+        if name.startswith("engine:"):
+            if name.removeprefix("engine:") not in self.info.engines:
+                return f"the JAX backend has no {name}"
+        elif name not in self.info.ops:
+            return f"{name} is not an operation of the JAX backend"
+        kernel = facts.get("kernel")
+        if kernel is not None and kernel.name == "matern":
+            nu = kernel.option("nu")
+            if nu not in (0.5, 1.5, 2.5):
+                return f"a Matern kernel with nu={nu} needs Bessel functions; use 0.5, 1.5 or 2.5"
+        dtype = facts.get("dtype")
+        if dtype not in (None, "auto", *self.info.dtypes):
+            return f"it computes in float32 and float64, not {dtype}"
+        return True
+
+    def asarray(self, x: Any, *, dtype: str | None = None, device: Any = None) -> Any:
+        """Put `x` on the device in one transfer.
+
+        float64 stays float64 only for ``dtype="float64"`` or with jax's x64 mode on.
+        """
+        import jax
+
+        wide = dtype in ("float64", "int64")
+        with jax.enable_x64(wide or bool(jax.config.jax_enable_x64)):
+            array = np.asarray(x, dtype=dtype)
+            return jax.device_put(array, device)
+
+    def to_numpy(self, x: Any) -> Any:
+        """Bring a pytree of arrays back as NumPy arrays, in one transfer."""
+        import jax
+
+        return jax.tree.map(np.asarray, jax.device_get(x))
+
+    def key(self, seed: Seed) -> Any:
+        """Return the JAX key of a seed."""
+        from mlmethods_jax.random import key_from_seed
+
+        return key_from_seed(seed)
+
+    def split(self, key: Any, n: int) -> Sequence[Any]:
+        """Return `n` independent keys."""
+        import jax
+
+        return list(jax.random.split(key, n))
+
+    def synchronize(self, tree: Any) -> None:
+        """Return when every array of `tree` has been computed."""
+        import jax
+
+        jax.block_until_ready(tree)
+
+    @property
+    def kernels(self) -> Any:
+        """The kernel operations."""
+        return importlib.import_module("mlmethods_jax.ops.kernels")
+
+    @property
+    def linalg(self) -> Any:
+        """The linear algebra."""
+        return importlib.import_module("mlmethods_jax.ops.linalg")
+
+    @property
+    def privacy(self) -> Any:
+        """The privacy operations."""
+        return importlib.import_module("mlmethods_jax.ops.privacy")
+
+    @property
+    def nn(self) -> Any:
+        """The operations of networks."""
+        return importlib.import_module("mlmethods_jax.ops.nn")
+
+    def engine(self, method: str) -> Any:
+        """Return the engine of a method."""
+        if method not in _ENGINES:
+            raise OperationNotSupportedError(
+                f"the JAX backend has no engine for {method!r}; it has: "
+                f"{', '.join(sorted(_ENGINES)) or 'none'}"
+            )
+        return importlib.import_module(_ENGINES[method]).engine
+
+
+backend = JaxBackend()

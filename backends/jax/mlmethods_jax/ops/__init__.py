@@ -1,0 +1,1 @@
+"""The twelve operations as jitted JAX functions."""

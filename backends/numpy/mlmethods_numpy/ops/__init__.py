@@ -1,0 +1,1 @@
+"""The twelve operations in NumPy and SciPy, float64."""

@@ -1,0 +1,102 @@
+"""The description of a kernel function that every backend understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mlmethods.interfaces.arrays import Array, ArrayLike, NDArray, Static
+
+__all__ = ["KERNEL_NAMES", "Kernel", "KernelSpec"]
+
+KERNEL_NAMES = (
+    "laplace",
+    "gaussian",
+    "exp_power",
+    "matern",
+    "lpq",
+    "sum_power",
+    "quadratic",
+    "inner_product",
+)
+"""Kernel names with a meaning shared by all backends (see :class:`KernelSpec`)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class KernelSpec:
+    """A kernel as data: a name, traced numbers and static choices.
+
+    With ``u = M^{1/2} (x - z)``, ``r = |u|_2`` and ``L = bandwidth``:
+
+    ================= ============================================ ==================
+    name              k(x, z)                                      parameters
+    ================= ============================================ ==================
+    ``laplace``       exp(-r / L)
+    ``gaussian``      exp(-r^2 / (2 L^2))
+    ``exp_power``     exp(-(r / L)^q)                              params ``q``
+    ``matern``        Matern of smoothness nu                      static ``nu``
+    ``lpq``           exp(-\\|u\\|_p^q / L^q)                      params ``p``, ``q``
+    ``sum_power``     S^power, S = c + (1 - c) mean_j              params ``q``,
+                      exp(-\\|u_j\\|^q / L^q)                      ``power``,
+                                                                   ``const_mix`` (c)
+    ``quadratic``     (x^T M z)^2
+    ``inner_product`` h(x^T M z)                                   static ``h``, ``dh``
+    ================= ============================================ ==================
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`KERNEL_NAMES`, or a name that a third-party backend adds.
+    bandwidth : float or array of shape ()
+        Length scale L, in the unit of the distance. Traced: a new value compiles
+        nothing.
+    params : dict of str to float
+        Further numbers; traced like ``bandwidth``.
+    static : tuple of (str, hashable) pairs
+        Choices that select code paths; a new value compiles anew.
+
+    Notes
+    -----
+    A specification checks nothing: ranges are checked where a
+    :class:`mlmethods.kernels.Kernel` is made. The JAX backend registers this class
+    as a pytree whose leaves are ``bandwidth`` and the values of ``params``.
+    """
+
+    name: str
+    bandwidth: Any = 1.0
+    params: dict[str, Any] = field(default_factory=dict)
+    static: Static = ()
+
+    def option(self, name: str) -> Any:
+        """Return the static choice called `name`.
+
+        Raises
+        ------
+        KeyError
+            If the kernel has no such choice.
+        """
+        return dict(self.static)[name]
+
+
+class Kernel(Protocol):
+    """What functions that accept a kernel object rely on."""
+
+    def to_spec(self) -> KernelSpec:
+        """Return the kernel as data."""
+        ...
+
+    def __call__(
+        self, X: ArrayLike, Z: ArrayLike | None = None, M: ArrayLike | None = None
+    ) -> NDArray:
+        """Return the kernel matrix of shape (n, m)."""
+        ...
+
+    def grad(
+        self,
+        X: ArrayLike,
+        Z: ArrayLike | None,
+        alpha: Array,
+        M: ArrayLike | None = None,
+    ) -> NDArray:
+        """Return the gradients of ``sum_j alpha_j k(x, z_j)`` at each x."""
+        ...
