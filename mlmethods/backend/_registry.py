@@ -16,6 +16,7 @@ __all__ = ["GROUP", "list_backends", "load_backend", "refresh_backends"]
 GROUP = "mlmethods.backends"
 
 _loaded: dict[str, Backend] = {}
+_broken: dict[str, str] = {}
 _lock = threading.Lock()
 
 
@@ -45,7 +46,9 @@ def refresh_backends() -> None:
     """Forget every backend that was found, so that the next call looks anew."""
     with _lock:
         _entry_points.cache_clear()
+        warn_once.cache_clear()
         _loaded.clear()
+        _broken.clear()
 
 
 def installed_names() -> list[str]:
@@ -63,8 +66,9 @@ def load_backend(name: str) -> Backend:
     BackendLoadError
         If it cannot be imported, or was written for another version of the contract.
     """
-    if name in _loaded:
-        return _loaded[name]
+    backend = _loaded.get(name)
+    if backend is not None:
+        return backend
     points = _entry_points()
     if name not in points:
         raise BackendNotFoundError(
@@ -72,23 +76,44 @@ def load_backend(name: str) -> Backend:
             f"{', '.join(sorted(points)) or 'none'}. A distribution provides one "
             f"through the entry-point group {GROUP!r}"
         )
+    # A failed import can take seconds: it is not tried again before a refresh.
+    problem = _broken.get(name)
+    if problem is not None:
+        raise BackendLoadError(problem)
     try:
         loaded: Any = points[name].load()
-        backend = loaded if hasattr(loaded, "info") else loaded()
-        info = backend.info
+        is_factory = isinstance(loaded, type) or not hasattr(loaded, "info")
+        backend = loaded() if is_factory else loaded
+        check_info(name, backend.info)
     except Exception as error:
-        raise BackendLoadError(
+        cause = "" if isinstance(error, BackendLoadError) else type(error).__name__
+        problem = (
             f"backend {name!r} ({points[name].value}) could not be loaded: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if info.api_version != API_VERSION:
-        raise BackendLoadError(
-            f"backend {name!r} was written for version {info.api_version} of the "
-            f"backend contract, this mlmethods has version {API_VERSION}; install "
-            f"matching versions"
+            f"{cause}{': ' if cause else ''}{error}"
         )
+        _broken[name] = problem
+        raise BackendLoadError(problem) from error
     with _lock:
         return _loaded.setdefault(name, backend)
+
+
+def check_info(name: str, info: Any) -> None:
+    """Refuse a backend that is called otherwise or keeps another contract.
+
+    Raises
+    ------
+    BackendLoadError
+        If the name or the version of the contract differs.
+    """
+    if info.api_version != API_VERSION:
+        raise BackendLoadError(
+            f"it was written for version {info.api_version} of the backend contract, "
+            f"this mlmethods has version {API_VERSION}; install matching versions"
+        )
+    if info.name != name:
+        raise BackendLoadError(
+            f"it calls itself {info.name!r}; info.name must be the entry point's name"
+        )
 
 
 def loadable_backends() -> list[Backend]:
@@ -101,12 +126,13 @@ def loadable_backends() -> list[Backend]:
         try:
             found.append(load_backend(name))
         except BackendLoadError as error:
-            _warn_once(str(error))
+            warn_once(str(error))
     return sorted(found, key=lambda b: (-b.info.default_priority, b.info.name))
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Give a BackendWarning, unless this very one was given since the last refresh."""
     warnings.warn(message, BackendWarning, stacklevel=4)
 
 

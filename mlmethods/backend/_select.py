@@ -9,10 +9,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mlmethods.backend._registry import load_backend, loadable_backends
+from mlmethods.backend._registry import (
+    check_info,
+    load_backend,
+    loadable_backends,
+    warn_once,
+)
 from mlmethods.errors import (
     BackendLoadError,
-    BackendWarning,
+    BackendNotFoundError,
     InvalidInputError,
     OperationNotSupportedError,
 )
@@ -21,7 +26,8 @@ from mlmethods.interfaces import Backend
 __all__ = ["get_backend", "use_backend"]
 
 _logger = logging.getLogger("mlmethods.backend")
-_in_context: contextvars.ContextVar[Backend | str | None] = contextvars.ContextVar(
+_VARIABLE = "MLMETHODS_BACKEND"
+_in_context: contextvars.ContextVar[Backend | None] = contextvars.ContextVar(
     "mlmethods_backend", default=None
 )
 
@@ -84,38 +90,59 @@ def get_backend(
     >>> mlmethods.get_backend("numpy").info.name
     'numpy'
     """
-    requested = backend if backend not in (None, "auto") else None
-    if requested is None:
-        requested = _in_context.get() or os.environ.get("MLMETHODS_BACKEND") or None
-        if requested == "auto":
-            requested = None
-    if requested is not None:
-        chosen = _resolve(requested)
-        _require(chosen, requirements, facts)
-        return chosen
-    return _automatic(requirements, facts)
+    if backend is not None and not _is_auto(backend):
+        chosen: Backend | None = _resolve(backend)
+    else:
+        chosen = _in_context.get()
+        if chosen is None:
+            chosen = _from_environment()
+    if chosen is None:
+        return _automatic(requirements, facts)
+    _require(chosen, requirements, facts)
+    return chosen
+
+
+def _is_auto(backend: Any) -> bool:
+    return isinstance(backend, str) and backend == "auto"
+
+
+def _from_environment() -> Backend | None:
+    name = os.environ.get(_VARIABLE, "")
+    if name in ("", "auto"):
+        return None
+    try:
+        return _resolve(name)
+    except (BackendNotFoundError, BackendLoadError) as error:
+        raise type(error)(f"{_VARIABLE}={name}: {error}") from error
 
 
 def _resolve(backend: str | Backend) -> Backend:
     if isinstance(backend, str):
         chosen = load_backend(backend)
-        available = chosen.is_available()
-        if available is not True:
-            raise BackendLoadError(f"backend {backend!r} is not usable: {available}")
-        return chosen
-    if not hasattr(backend, "info") or not hasattr(backend, "can_run"):
+    elif hasattr(backend, "info") and hasattr(backend, "can_run"):
+        chosen = backend
+        check_info(chosen.info.name, chosen.info)
+    else:
         raise InvalidInputError(
             "backend must be 'auto', the name of an installed backend or a backend "
             f"object, got {backend!r}"
         )
-    return backend
+    available = chosen.is_available()
+    if available is not True:
+        raise BackendLoadError(
+            f"backend {chosen.info.name!r} is not usable: {available}"
+        )
+    return chosen
 
 
 def _refusal(
     backend: Backend, requirements: tuple[str, ...], facts: dict[str, Any]
 ) -> str | None:
     for name in requirements:
-        answer = backend.can_run(name, **facts)
+        try:
+            answer = backend.can_run(name, **facts)
+        except Exception as error:  # a plug-in's own failure must not hide the others
+            answer = f"can_run raised {type(error).__name__}: {error}"
         if answer is not True:
             return f"{name}: {answer}"
     return None
@@ -131,7 +158,7 @@ def _require(
         other.info.name
         for other in loadable_backends()
         if other.info.name != backend.info.name
-        and other.is_available() is True
+        and _problem(other) is None
         and _refusal(other, requirements, facts) is None
     ]
     raise OperationNotSupportedError(
@@ -140,26 +167,30 @@ def _require(
     )
 
 
-def _automatic(requirements: tuple[str, ...], facts: dict[str, Any]) -> Backend:
-    import warnings
+def _problem(backend: Backend) -> str | None:
+    """Return why a backend cannot be used here, or None."""
+    try:
+        available = backend.is_available()
+    except Exception as error:
+        return f"is_available() raised {type(error).__name__}: {error}"
+    return None if available is True else str(available)
 
+
+def _automatic(requirements: tuple[str, ...], facts: dict[str, Any]) -> Backend:
     reasons = []
     for candidate in loadable_backends():
-        available = candidate.is_available()
-        if available is not True:
+        name = candidate.info.name
+        problem = _problem(candidate)
+        if problem is not None:
             # Installed but broken deserves to be seen; the next one does the work.
-            warnings.warn(
-                f"backend {candidate.info.name!r} is skipped: {available}",
-                BackendWarning,
-                stacklevel=4,
-            )
-            reasons.append(f"{candidate.info.name}: {available}")
+            warn_once(f"backend {name!r} is skipped: {problem}")
+            reasons.append(f"{name}: {problem}")
             continue
         refusal = _refusal(candidate, requirements, facts)
         if refusal is None:
-            _logger.info("backend %r was chosen automatically", candidate.info.name)
+            _logger.info("backend %r was chosen automatically", name)
             return candidate
-        reasons.append(f"{candidate.info.name}: {refusal}")
+        reasons.append(f"{name}: {refusal}")
     raise OperationNotSupportedError(
         f"no installed backend can run {', '.join(requirements) or 'anything'} "
         f"({'; '.join(reasons) or 'none is installed'})"

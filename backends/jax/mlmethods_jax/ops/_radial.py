@@ -1,0 +1,104 @@
+"""Kernels of the Mahalanobis distance: one matrix product gives every distance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlmethods.interfaces import KernelSpec
+from mlmethods_jax.ops import _distances as dist
+from mlmethods_jax.ops._kernel_functions import radial_value, radial_weight
+
+__all__ = ["prepare"]
+
+
+class Setup(NamedTuple):
+    """Centered centers and, as `rows`, what a block of points needs."""
+
+    rows: tuple[jax.Array, ...]
+    centers: jax.Array
+    center_norms: jax.Array
+    M: jax.Array | None
+
+    @property
+    def has_full_metric(self) -> bool:
+        """Whether gradients still lack a matrix product with M."""
+        return self.M is not None and self.M.ndim == 2
+
+    def _squared(self, rows: tuple[jax.Array, ...]) -> jax.Array:
+        _, xm, norms = rows
+        return dist.squared_distances(xm, norms, self.centers, self.center_norms)
+
+    def values(
+        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+    ) -> jax.Array:
+        """Return the kernel matrix of a block of rows."""
+        r2 = self._squared(rows)
+        own = dist.self_mask(index, self.centers.shape[0])
+        return radial_value(kernel, jnp.where(own, 0.0, r2))
+
+    def product(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return the kernel matrix of a block times `alpha`."""
+        return dist.dot(self.values(kernel, rows, index), alpha)
+
+    def inner_gradients(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return b of shape (rows, c, d); the gradients are ``b M``."""
+        x, _, norms = rows
+        r2 = self._squared(rows)
+        excluded = dist.self_mask(index, self.centers.shape[0]) | dist.coincident(
+            r2, norms, self.center_norms
+        )
+        w = jnp.where(excluded, 0.0, radial_weight(kernel, r2))
+        totals = dist.dot(w, alpha)
+
+        def one_output(column: tuple[jax.Array, jax.Array]) -> jax.Array:
+            a, total = column
+            return dist.dot(w, a[:, None] * self.centers) - total[:, None] * x
+
+        if alpha.shape[1] == 1:
+            return one_output((alpha[:, 0], totals[:, 0]))[:, None, :]
+        # One output at a time: all together would need an array of m c d.
+        stacked = jax.lax.map(one_output, (alpha.T, totals.T))
+        return jnp.swapaxes(stacked, 0, 1)
+
+    def outer(self, inner: jax.Array) -> jax.Array:
+        """Return ``inner @ M`` for inner gradients (rows, c, d)."""
+        b, c, d = inner.shape
+        return dist.apply_metric(inner.reshape(b * c, d), self.M).reshape(b, c, d)
+
+    def outer_both(self, second: jax.Array) -> jax.Array:
+        """Return ``M second M``."""
+        if self.M is None:
+            return second
+        half = dist.apply_metric(second, self.M)
+        return dist.apply_metric(half.T, self.M).T
+
+    def outer_diagonal(self, second: jax.Array) -> jax.Array:
+        """Return the diagonal of ``M diag(second) M`` for a diagonal M."""
+        return second if self.M is None else second * self.M**2
+
+
+def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:
+    """Center both sets and compute what all blocks share."""
+    x, z = dist.centered(X, Z)
+    xm = dist.apply_metric(x, M)
+    x_norms = dist.squared_norms(x, xm)
+    if Z is None:
+        z_norms = x_norms
+    else:
+        z_norms = dist.squared_norms(z, dist.apply_metric(z, M))
+    return Setup((x, xm, x_norms), z, z_norms, M)

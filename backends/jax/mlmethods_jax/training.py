@@ -1,0 +1,272 @@
+"""Training: steps, per-example gradients and the loop, shared by every network.
+
+Batches, dropout and noise are drawn from streams of one root key, folded with the
+step: a run that resumes from a state draws what an uninterrupted run would have drawn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mlmethods.errors import InvalidInputError
+from mlmethods.interfaces import Callback, Event, Key, NDArray, PyTree
+from mlmethods_jax._train_step import (
+    GradientMechanism,
+    TrainState,
+    TrainStep,
+    check_positive,
+    leading_size,
+    make_train_step,
+    per_example_gradients,
+)
+from mlmethods_jax.random import STREAM_DATA, stream
+
+__all__ = [
+    "FitInterrupted",
+    "FitResult",
+    "GradientMechanism",
+    "TrainState",
+    "TrainStep",
+    "fit_loop",
+    "make_train_step",
+    "per_example_gradients",
+]
+
+
+class FitResult(NamedTuple):
+    """What :func:`fit_loop` returns.
+
+    Attributes
+    ----------
+    state : TrainState
+        The state after the last step.
+    history : dict of str to numpy array, one entry a step
+        The metrics of every step.
+    """
+
+    state: TrainState
+    history: dict[str, NDArray]
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """The loop was interrupted; ``result`` holds what was done until then."""
+
+    def __init__(self, result: FitResult) -> None:
+        super().__init__("training was interrupted")
+        self.result = result
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of a chunk; a second one is immediate.
+
+    An interrupt between a call that donates the state and the assignment of its
+    result would lose both.
+    """
+    pending = False
+
+    def note(signum: int, frame: Any) -> None:
+        nonlocal pending
+        pending = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pending
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+def _run_chunk(
+    step: TrainStep, state: TrainState, data: PyTree, rows: Any, count: Any, key: Any
+) -> tuple[TrainState, dict[str, Any]]:
+    """Take the first `count` steps of a chunk of batches rows [chunk, batch]."""
+
+    def one(state: TrainState, indices: Any) -> tuple[TrainState, dict[str, Any]]:
+        batch = jax.tree.map(lambda leaf: jnp.take(leaf, indices, 0, mode="clip"), data)
+        return step(state, batch, key)
+
+    def body(i: Any, carry: Any) -> Any:
+        state, history = carry
+        state, metrics = one(state, rows[i])
+        return state, jax.tree.map(lambda h, m: h.at[i].set(m), history, metrics)
+
+    shapes = jax.eval_shape(one, state, rows[0])[1]
+    empty = jax.tree.map(lambda s: jnp.zeros((len(rows), *s.shape), s.dtype), shapes)
+    # the trip count is traced: a short last chunk runs the program of the others, so
+    # where chunks begin changes no bit of the result
+    return lax.fori_loop(0, count, body, (state, empty))
+
+
+@jax.jit
+def _copy(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, tree)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _permutation(key: Any, epoch: Any, *, size: int) -> Any:
+    return jax.random.permutation(stream(key, STREAM_DATA, epoch), size)
+
+
+def _batch_rows(key: Any, size: int, batch_size: int, first: int) -> Iterator[NDArray]:
+    """Yield the rows of the batches of steps `first`, `first` + 1, ..."""
+    per_epoch = size // batch_size
+    epoch, start = divmod(first, per_epoch)
+    while True:
+        order = np.asarray(_permutation(key, np.int32(epoch), size=size), np.int32)
+        for i in range(start, per_epoch):
+            yield order[i * batch_size : (i + 1) * batch_size]
+        epoch, start = epoch + 1, 0
+
+
+def fit_loop(
+    step: TrainStep,
+    state: TrainState,
+    data: PyTree,
+    *,
+    key: Key,
+    num_steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int,
+    callback: Callback | None = None,
+    log_every: int = 100,
+    scan_chunk: int | None = None,
+) -> FitResult:
+    """Train on data that fits on the device.
+
+    Every epoch visits the rows in a new order; rows that do not fill a batch wait for
+    another epoch. Steps run in compiled chunks, with one compilation for a `step`
+    function, its shapes and the length of a chunk.
+
+    Parameters
+    ----------
+    step : TrainStep
+        From :func:`make_train_step`.
+    state : TrainState
+        Where to start; its buffers are copied, not consumed. A run that continues
+        from the state of another one, with the same key, data and batch size, gives
+        bit for bit what one run of all steps gives.
+    data : pytree of arrays [n, ...]
+        The training set, moved to the device once.
+    key : key
+        Root key of the run.
+    num_steps, epochs : int
+        How many further steps, or epochs, to take; give one of them.
+    batch_size : int
+        Rows in a batch.
+    callback : callable, optional
+        Receives a ``"start"`` event, ``"step"`` events with the mean of each metric
+        since the last one (of ``skipped`` the sum), and an ``"end"`` event.
+    log_every : int
+        Steps between ``"step"`` events.
+    scan_chunk : int, optional
+        Steps in one compiled call, `log_every` by default.
+
+    Returns
+    -------
+    FitResult
+        The last state and the metrics of every step.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is below 1, both or none of `num_steps` and `epochs` are given, or
+        the batch size exceeds the data.
+    FitInterrupted
+        On KeyboardInterrupt, after the running chunk, with what was done until then.
+    """
+    size = leading_size(data, "data")
+    if check_positive("batch_size", batch_size) > size:
+        raise InvalidInputError(
+            f"batch_size must be at most the number of rows {size}, got {batch_size}"
+        )
+    if (num_steps is None) == (epochs is None):
+        raise InvalidInputError(
+            f"one of num_steps and epochs must be given, got num_steps={num_steps} "
+            f"and epochs={epochs}"
+        )
+    if epochs is not None:
+        total = check_positive("epochs", epochs) * (size // batch_size)
+    else:
+        total = check_positive("num_steps", num_steps)
+    log_every = check_positive("log_every", log_every)
+    chunk = (
+        log_every if scan_chunk is None else check_positive("scan_chunk", scan_chunk)
+    )
+
+    began = time.perf_counter()
+    batches = _batch_rows(key, size, batch_size, int(state.step))
+    parts: list[dict[str, NDArray]] = []
+    done = logged = 0
+
+    def history(start: int = 0) -> dict[str, NDArray]:
+        names = parts[0] if parts else {}
+        return {n: np.concatenate([p[n] for p in parts])[start:] for n in names}
+
+    def emit(kind: str, message: str = "") -> None:
+        if callback is None:
+            return
+        metrics = {
+            name: int(values.sum()) if name == "skipped" else float(values.mean())
+            for name, values in history(logged).items()
+            if kind == "step"
+        }
+        elapsed = time.perf_counter() - began
+        event = Event(
+            kind=kind,
+            task="training",
+            step=done,
+            total=total,
+            metrics=metrics,
+            elapsed=elapsed,
+            message=message,
+        )
+        callback(event)
+
+    state = _copy(state)
+    data = jax.device_put(data)
+    try:
+        emit("start")
+        while done < total:
+            count = min(chunk, total - done, logged + log_every - done)
+            rows = np.zeros((chunk, batch_size), np.int32)
+            rows[:count] = list(itertools.islice(batches, count))
+            with _deferred_interrupt() as interrupted:
+                state, metrics = _run_chunk(
+                    step, state, data, rows, np.int32(count), key
+                )
+                fetched = jax.device_get(metrics)
+                parts.append({name: v[:count] for name, v in fetched.items()})
+                done += count
+            if interrupted():
+                raise KeyboardInterrupt
+            if done - logged == log_every or done == total:
+                emit("step")
+                logged = done
+    except KeyboardInterrupt as error:
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+            raise  # by a second interrupt within a chunk: there is no state to hand over
+        with contextlib.suppress(KeyboardInterrupt):
+            emit("end", f"interrupted after {done} steps")
+        raise FitInterrupted(FitResult(state, history())) from error
+    emit("end", f"finished {done} steps")
+    return FitResult(state, history())

@@ -1,0 +1,1 @@
+"""What every benchmark case shares: timing, memory, comparison, reports."""

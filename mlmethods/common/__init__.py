@@ -1,0 +1,1 @@
+"""What the methods share on the front side: validation, storage, recipes, pages."""

@@ -1,0 +1,48 @@
+"""The finished methods, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["METHODS", "Method"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method package.
+
+    Attributes
+    ----------
+    name : str
+        Its name on the command line and the first part of its recipes' names.
+    title : str
+        Its name in prose.
+    package : str
+        The package to import.
+    paper : str
+        The paper that describes it.
+    url : str
+        Where the paper is.
+    """
+
+    name: str
+    title: str
+    package: str
+    paper: str
+    url: str
+
+
+METHODS = (
+    Method(
+        name="rfm",
+        title="Recursive Feature Machines",
+        package="mlmethods.rfm",
+        paper=(
+            "Radhakrishnan, Beaglehole, Pandit, Belkin: Mechanism for feature "
+            "learning in neural networks and backpropagation-free machine learning "
+            "models. Science 383:1461-1467 (2024)"
+        ),
+        url="https://doi.org/10.1126/science.adi5639",
+    ),
+)
+"""Every method that is finished; a new one is one entry here."""

