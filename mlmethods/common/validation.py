@@ -85,8 +85,8 @@ def check_integer(
     if (
         isinstance(value, bool)
         or not isinstance(value, numbers.Integral)
-        or (minimum is not None and value < minimum)
-        or (maximum is not None and value > maximum)
+        or (minimum is not None and int(value) < minimum)
+        or (maximum is not None and int(value) > maximum)
     ):
         raise InvalidInputError(
             f"{name} must be {f'an integer {interval}'.rstrip()}, got {value!r}"

@@ -35,9 +35,9 @@ class KernelSpec:
     ``gaussian``      exp(-r^2 / (2 L^2))
     ``exp_power``     exp(-(r / L)^q)                              params ``q``
     ``matern``        Matern of smoothness nu                      static ``nu``
-    ``lpq``           exp(-\\|u\\|_p^q / L^q)                      params ``p``, ``q``
+    ``lpq``           exp(-\\|u\\|_p^q / L^q)                        params ``p``, ``q``
     ``sum_power``     S^power, S = c + (1 - c) mean_j              params ``q``,
-                      exp(-\\|u_j\\|^q / L^q)                      ``power``,
+                      exp(-\\|u_j\\|^q / L^q)                        ``power``,
                                                                    ``const_mix`` (c)
     ``quadratic``     (x^T M z)^2
     ``inner_product`` h(x^T M z)                                   static ``h``, ``dh``

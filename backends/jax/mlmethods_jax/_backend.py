@@ -11,7 +11,13 @@ import numpy as np
 
 from mlmethods._version import __version__
 from mlmethods.errors import OperationNotSupportedError
-from mlmethods.interfaces import API_VERSION, OPS, BackendInfo, Seed
+from mlmethods.interfaces import (
+    API_VERSION,
+    KERNEL_NAMES,
+    OPS,
+    BackendInfo,
+    Seed,
+)
 
 __all__ = ["JaxBackend", "backend"]
 
@@ -55,6 +61,8 @@ class JaxBackend:
         elif name not in self.info.ops:
             return f"{name} is not an operation of the JAX backend"
         kernel = facts.get("kernel")
+        if kernel is not None and kernel.name not in KERNEL_NAMES:
+            return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
         if kernel is not None and kernel.name == "matern":
             nu = kernel.option("nu")
             if nu not in (0.5, 1.5, 2.5):

@@ -10,7 +10,13 @@ import numpy as np
 
 from mlmethods._version import __version__
 from mlmethods.errors import InvalidInputError, OperationNotSupportedError
-from mlmethods.interfaces import API_VERSION, OPS, BackendInfo, Seed
+from mlmethods.interfaces import (
+    API_VERSION,
+    KERNEL_NAMES,
+    OPS,
+    BackendInfo,
+    Seed,
+)
 
 __all__ = ["NumpyBackend", "backend"]
 
@@ -43,6 +49,9 @@ class NumpyBackend:
                 return f"the NumPy backend has no {name}"
         elif name not in self.info.ops:
             return f"{name} is not an operation of the NumPy backend"
+        kernel = facts.get("kernel")
+        if kernel is not None and kernel.name not in KERNEL_NAMES:
+            return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
         dtype = facts.get("dtype")
         if dtype not in (None, "auto", "float64"):
             return f"it computes in float64 only, not {dtype}"
@@ -67,6 +76,9 @@ class NumpyBackend:
 
     def key(self, seed: Seed) -> np.random.Generator:
         """Return the generator of a seed."""
+        if isinstance(seed, np.random.SeedSequence):
+            # Splitting the key must not advance the caller's sequence.
+            seed = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
         return np.random.default_rng(seed)
 
     def split(self, key: np.random.Generator, n: int) -> Sequence[np.random.Generator]:

@@ -61,13 +61,14 @@ def family(kernel: KernelSpec) -> str:
 
 def safe_power(x: jax.Array, exponent: jax.Array | float) -> jax.Array:
     """Return ``x ** exponent`` for x >= 0, with 0 (value and gradient) at x = 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.where(positive, x, 1.0) ** exponent, 0.0)
+    # Tested for zero, not for positive: NaN must come through.
+    zero = x <= 0
+    return jnp.where(zero, 0.0, jnp.where(zero, 1.0, x) ** exponent)
 
 
 def _sqrt(x: jax.Array) -> jax.Array:
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+    zero = x <= 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
 
 class _Radial(NamedTuple):

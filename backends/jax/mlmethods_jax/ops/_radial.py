@@ -36,8 +36,11 @@ class Setup(NamedTuple):
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
         r2 = self._squared(rows)
-        own = dist.self_mask(index, self.centers.shape[0])
-        return radial_value(kernel, jnp.where(own, 0.0, r2))
+        # Duplicated rows must give exactly equal rows, or K is not singular.
+        zero = dist.self_mask(index, self.centers.shape[0]) | dist.coincident(
+            r2, rows[2], self.center_norms
+        )
+        return radial_value(kernel, jnp.where(zero, 0.0, r2))
 
     def product(
         self,

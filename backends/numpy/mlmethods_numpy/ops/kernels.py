@@ -396,7 +396,7 @@ def _matern_value(nu: float, s: NDArray) -> NDArray:
     if nu == 2.5:
         return (1 + y + y**2 / 3) * np.exp(-y)
     value = 2 * _scaled_bessel(nu, y) / special.gamma(nu) * 0.5**nu
-    return np.where(y > 0, value, 1.0)
+    return np.where(y == 0, 1.0, value)
 
 
 def _matern_weight(nu: float, s: NDArray) -> NDArray:
@@ -418,7 +418,7 @@ def _scaled_bessel(order: float, y: NDArray) -> NDArray:
     usable = (y > 0) & np.isfinite(bessel) & (bessel > 0)
     log_value = order * np.log(np.where(usable, y, 1.0)) - y
     value = np.exp(log_value + np.log(np.where(usable, bessel, 1.0)))
-    return np.where(usable, value, limit)
+    return np.where(usable, value, np.where(np.isnan(y), np.nan, limit))
 
 
 def _smooth_at_zero(kernel: KernelSpec) -> bool:

@@ -1,0 +1,158 @@
+"""Kernels of the coordinates of ``u = M^{1/2} (x - z)``: l_{p,q} and sum of powers.
+
+Coordinates are taken one at a time, so that no (n, m, d) array exists.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlmethods.interfaces import KernelSpec
+from mlmethods_jax.ops import _distances as dist
+from mlmethods_jax.ops._kernel_functions import safe_power
+
+__all__ = ["prepare"]
+
+
+def _phi(kernel: KernelSpec, t: jax.Array) -> jax.Array:
+    """Return what one coordinate difference adds to the sum under the kernel."""
+    if kernel.name == "lpq":
+        return safe_power(jnp.abs(t), kernel.params["p"])
+    return jnp.exp(-safe_power(jnp.abs(t) / kernel.bandwidth, kernel.params["q"]))
+
+
+def _slope(kernel: KernelSpec, t: jax.Array) -> jax.Array:
+    """Return the factor of the gradient that belongs to one coordinate."""
+    magnitude, q = jnp.abs(t), kernel.params["q"]
+    if kernel.name == "lpq":
+        return jnp.sign(t) * safe_power(magnitude, kernel.params["p"] - 1.0)
+    return (
+        (q / kernel.bandwidth**q)
+        * jnp.sign(t)
+        * safe_power(magnitude, q - 1.0)
+        * _phi(kernel, t)
+    )
+
+
+def _mixed(kernel: KernelSpec, total: jax.Array, d: int) -> jax.Array:
+    mix = kernel.params["const_mix"]
+    return mix + (1.0 - mix) * (total / d)
+
+
+def _value(kernel: KernelSpec, total: jax.Array, d: int) -> jax.Array:
+    """Return the kernel, given the sum over the coordinates."""
+    if kernel.name == "lpq":
+        p, q = kernel.params["p"], kernel.params["q"]
+        return jnp.exp(-safe_power(total, q / p) / kernel.bandwidth**q)
+    return _mixed(kernel, total, d) ** kernel.params["power"]
+
+
+def _weight(kernel: KernelSpec, total: jax.Array, d: int) -> jax.Array:
+    """Return the factor of the gradient that all coordinates share."""
+    if kernel.name == "lpq":
+        p, q = kernel.params["p"], kernel.params["q"]
+        scale = q / kernel.bandwidth**q
+        return scale * _value(kernel, total, d) * safe_power(total, q / p - 1.0)
+    power, mix = kernel.params["power"], kernel.params["const_mix"]
+    return power * _mixed(kernel, total, d) ** (power - 1.0) * ((1.0 - mix) / d)
+
+
+class Setup(NamedTuple):
+    """Points (as `rows`) and centers times the root of M."""
+
+    rows: tuple[jax.Array, ...]
+    centers: jax.Array
+    center_norms: jax.Array
+    root: jax.Array | None
+
+    @property
+    def has_full_metric(self) -> bool:
+        """Whether gradients still lack a matrix product with the root of M."""
+        return self.root is not None and self.root.ndim == 2
+
+    def _totals(
+        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the sums over the coordinates, and where the points coincide."""
+        x, norms = rows
+        shape = (x.shape[0], self.centers.shape[0])
+
+        def add(
+            sums: tuple[jax.Array, jax.Array], columns: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[jax.Array, jax.Array], None]:
+            t = columns[0][:, None] - columns[1][None, :]
+            return (sums[0] + _phi(kernel, t), sums[1] + t**2), None
+
+        zero = jnp.zeros(shape, x.dtype)
+        (total, r2), _ = jax.lax.scan(add, (zero, zero), (x.T, self.centers.T))
+        same = dist.self_mask(index, shape[1]) | dist.coincident(
+            r2, norms, self.center_norms
+        )
+        at_zero = 0.0 if kernel.name == "lpq" else float(x.shape[1])
+        return jnp.where(same, at_zero, total), same
+
+    def values(
+        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+    ) -> jax.Array:
+        """Return the kernel matrix of a block of rows."""
+        total, _ = self._totals(kernel, rows, index)
+        return _value(kernel, total, rows[0].shape[1])
+
+    def product(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return the kernel matrix of a block times `alpha`."""
+        return dist.dot(self.values(kernel, rows, index), alpha)
+
+    def inner_gradients(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return b of shape (rows, c, d); the gradients are ``b M^{1/2}``."""
+        x = rows[0]
+        total, same = self._totals(kernel, rows, index)
+        w = jnp.where(same, 0.0, _weight(kernel, total, x.shape[1]))
+
+        def one_coordinate(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
+            t = columns[0][:, None] - columns[1][None, :]
+            return -dist.dot(w * _slope(kernel, t), alpha)
+
+        stacked = jax.lax.map(one_coordinate, (x.T, self.centers.T))
+        return jnp.moveaxis(stacked, 0, 2)
+
+    def outer(self, inner: jax.Array) -> jax.Array:
+        """Return the gradients, for inner gradients (rows, c, d)."""
+        b, c, d = inner.shape
+        return dist.apply_metric(inner.reshape(b * c, d), self.root).reshape(b, c, d)
+
+    def outer_both(self, second: jax.Array) -> jax.Array:
+        """Return ``M^{1/2} second M^{1/2}``."""
+        if self.root is None:
+            return second
+        half = dist.apply_metric(second, self.root)
+        return dist.apply_metric(half.T, self.root).T
+
+    def outer_diagonal(self, second: jax.Array) -> jax.Array:
+        """Return the diagonal of ``R diag(second) R`` for a diagonal root R."""
+        return second if self.root is None else second * self.root**2
+
+
+def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:
+    """Center both sets and apply the root of M."""
+    x, z = dist.centered(X, Z)
+    root = None
+    if M is not None:
+        root = jnp.sqrt(jnp.maximum(M, 0.0)) if M.ndim == 1 else dist.metric_root(M)
+    u = dist.apply_metric(x, root)
+    v = u if Z is None else dist.apply_metric(z, root)
+    return Setup((u, jnp.sum(u**2, axis=1)), v, jnp.sum(v**2, axis=1), root)

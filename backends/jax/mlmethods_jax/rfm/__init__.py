@@ -1,0 +1,1 @@
+"""Recursive feature machines and the average gradient outer product, in JAX."""
