@@ -421,29 +421,26 @@ def feature_ansatz(
         batch_size = check_integer("batch_size", batch_size, minimum=1)
     chosen, engine = _engine(backend, "layer_reports")
     wide = chosen.info.default_dtype if dtype == "auto" else dtype
-    reports = chosen.to_numpy(
-        [
-            report._asdict()
-            for report in engine.layer_reports(
-                model,
-                chosen.asarray(_samples(X), dtype=wide),
-                params=params,
-                layers=layers,
-                init_params=init_params,
-                batch_size=batch_size,
-            )
-        ]
+    reports = engine.layer_reports(
+        model,
+        chosen.asarray(_samples(X), dtype=wide),
+        params=params,
+        layers=layers,
+        init_params=init_params,
+        batch_size=batch_size,
     )
     rows = []
     for report in reports:
-        kernel, init = report["kernel"], report["init_kernel"]
+        kernel, gradients, init = chosen.to_numpy(
+            (report.kernel, report.agop, report.init_kernel)
+        )
         features = kernel @ kernel.T
         change = None if init is None else (kernel - init) @ (kernel - init).T
         for power in powers:
-            powered = matrix_power_psd(report["agop"], power)
+            powered = matrix_power_psd(gradients, power)
             rows.append(
                 LayerCorrelation(
-                    str(report["layer"]),
+                    report.layer,
                     power,
                     _cosine(features, powered, centered=True),
                     _cosine(features, powered, centered=False),

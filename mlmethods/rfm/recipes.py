@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from mlmethods.interfaces import NDArray
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from sklearn.pipeline import Pipeline
 
 _PAPER = (
     "Radhakrishnan, Beaglehole, Pandit, Belkin: Mechanism for feature learning in "
@@ -100,11 +101,10 @@ def tables(context: RecipeContext) -> None:
     frame = pd.DataFrame(rows)
     context.table(frame, "scores")
     for name, part in frame.groupby("table", sort=False):
-        scores = part.set_index("method")["score"]
+        scores = dict(zip(part["method"], part["score"], strict=True))
         measure = part["measure"].iloc[0]
         for method, score in scores.items():
-            key = f"{name}_{method}_{measure}".lower().replace(" ", "_")
-            context.value(**{key: score})
+            context.value(**{_key(name, method, measure): score})
         for peer in (_LAPLACE, _FOREST):
             context.check(
                 claim=f"{name}: RFM is no worse than the {peer} ({measure})",
@@ -118,6 +118,11 @@ def tables(context: RecipeContext) -> None:
         "paper does not use these two tables this way."
     )
     context.figure(_draw_feature_matrices(fitted), "feature-matrices")
+
+
+def _key(*words: object) -> str:
+    """Return words as the name of a number in the result."""
+    return "_".join(map(str, words)).lower().replace(" ", "_")
 
 
 def _folds(task: str, count: int, seed: int) -> Any:
@@ -367,8 +372,7 @@ def uci(context: RecipeContext) -> None:
     context.table(summary, "summary")
     mean = summary["accuracy"]
     for method, measures in summary.iterrows():
-        stem = str(method).lower().replace(" ", "_")
-        context.value(**{f"{stem}_{key}".lower(): x for key, x in measures.items()})
+        context.value(**{_key(method, name): x for name, x in measures.items()})
     for peer, slack in _UCI_SLACK.items():
         context.check(
             claim=f"mean accuracy of RFM and of the {peer}",
@@ -475,3 +479,145 @@ def summarize(by_set: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return summary.rename_axis("method").sort_values("accuracy", ascending=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A model with the settings that did best on the validation rows, fitted on all."""
+
+    model: Any
+    settings: str
+
+
+_Search = Callable[["pd.DataFrame", NDArray, NDArray, NDArray], _Chosen]
+
+
+def _searches(X: pd.DataFrame, context: RecipeContext) -> dict[str, _Search]:
+    """Return what chooses and fits each method from rows, classes and a split."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.svm import SVC
+
+    from mlmethods.rfm import RFMClassifier
+
+    def kernel_machine(**settings: Any) -> RFMClassifier:
+        return RFMClassifier(**_reference(context, **settings))
+
+    regs = {"model__reg": list(_REGS[context.full])}
+    forest = RandomForestClassifier(
+        _TREES[context.full], random_state=context.seed, n_jobs=1
+    )
+    models: dict[str, tuple[Any, dict[str, list[Any]]]] = {
+        _LAPLACE: (kernel_machine(n_iter=0), regs),
+        "Gaussian kernel": (
+            kernel_machine(kernel="gaussian", bandwidth="median", n_iter=0),
+            regs,
+        ),
+        "ridge": (RidgeClassifierCV(np.logspace(-3, 3, 7)), {}),
+        "SVC": (SVC(), {"model__C": [0.1, 1.0, 10.0, 100.0]}),
+        _FOREST: (forest, {}),
+    }
+    if context.full:
+        models.update(_further_models(context.seed))
+    searches = {
+        method: _search_grid(_pipeline(X, model), grid)
+        for method, (model, grid) in models.items()
+    }
+    return {_RFM: _search_updates(_pipeline(X, kernel_machine()), regs), **searches}
+
+
+def _further_models(seed: int) -> dict[str, tuple[Any, dict[str, list[Any]]]]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    boosting = HistGradientBoostingClassifier(early_stopping=True, random_state=seed)
+    network = MLPClassifier((256, 256), early_stopping=True, random_state=seed)
+    return {
+        "boosting": (boosting, {}),
+        "network": (network, {"model__alpha": [1e-4, 1e-2]}),
+        "neighbors": (KNeighborsClassifier(), {"model__n_neighbors": [1, 5, 15]}),
+    }
+
+
+def _pipeline(X: pd.DataFrame, model: Any) -> Pipeline:
+    from sklearn.compose import ColumnTransformer, make_column_selector
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    codes = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encode = ColumnTransformer(
+        [
+            ("numbers", StandardScaler(), make_column_selector(dtype_include="number")),
+            ("codes", codes, make_column_selector(dtype_exclude="number")),
+        ]
+    )
+    return Pipeline([("encode", encode), ("rows", "passthrough"), ("model", model)])
+
+
+def _row_scalings() -> list[Any]:
+    from sklearn.preprocessing import Normalizer
+
+    return ["passthrough", Normalizer()]
+
+
+def _settings_text(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('_')[2]}={x}" for key, x in settings.items())
+
+
+def _search_grid(pipeline: Pipeline, grid: dict[str, list[Any]]) -> _Search:
+    """Return a search over settings that cost one fit each."""
+    from sklearn.model_selection import GridSearchCV
+
+    def search(X: pd.DataFrame, y: NDArray, seen: NDArray, held: NDArray) -> _Chosen:
+        found = GridSearchCV(
+            pipeline, {"rows": _row_scalings(), **grid}, cv=[(seen, held)]
+        ).fit(X, y)
+        return _Chosen(found.best_estimator_, _settings_text(found.best_params_))
+
+    return search
+
+
+def _search_updates(pipeline: Pipeline, grid: dict[str, list[Any]]) -> _Search:
+    """Return a search that gets the scores after 0 to 4 updates from one fit."""
+    from sklearn.base import clone
+    from sklearn.model_selection import ParameterGrid
+
+    def search(X: pd.DataFrame, y: NDArray, seen: NDArray, held: NDArray) -> _Chosen:
+        best, chosen = -1.0, {}
+        for settings in ParameterGrid({"rows": _row_scalings(), **grid}):
+            candidate = clone(pipeline).set_params(
+                **settings, model__n_iter=_UCI_UPDATES, model__keep_iterates=True
+            )
+            candidate.fit(X.iloc[seen], y[seen])
+            features = candidate[:-1].transform(X.iloc[held])
+            stages = candidate[-1].staged_predict(features)
+            for updates, labels in enumerate(stages):
+                accuracy = float(np.mean(labels == y[held]))
+                if accuracy > best:
+                    best, chosen = accuracy, {**settings, "model__n_iter": updates}
+        model = clone(pipeline).set_params(**chosen).fit(X, y)
+        return _Chosen(model, _settings_text(chosen))
+
+    return search
+
+
+def _draw_relative_accuracy(by_set: pd.DataFrame) -> Figure:
+    from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
+
+    relative = by_set.div(by_set.max(axis=1), axis=0)
+    order = by_set.mean().sort_values().index
+    with style():
+        figure, axes = new_figure(size=(8.0, 0.5 * len(order) + 1.4))
+        for position, method in enumerate(order):
+            color = PALETTE[1] if method == _RFM else PALETTE[0]
+            accuracies = relative[method]
+            heights = [position] * len(accuracies)
+            axes.plot(accuracies, heights, "|", color=color, ms=12, alpha=0.6)
+            axes.plot(accuracies.mean(), position, "D", color=color, ms=7)
+        labels = [f"{method}  {100 * by_set[method].mean():.1f} %" for method in order]
+        axes.set_yticks(range(len(order)), labels)
+        axes.axvline(1.0, color=MUTED, lw=0.8)
+        axes.set_xlabel("accuracy over the best method's; one mark a table, their mean")
+        axes.set_title(f"Mean accuracy on {len(by_set)} tables")
+    return figure

@@ -13,7 +13,7 @@ from jax.scipy.linalg import cho_solve
 from mlmethods.interfaces import KernelSpec, SolveResult, SolveStatus
 from mlmethods_jax.ops import kernels
 from mlmethods_jax.ops._precision import as_spec, scope, x64
-from mlmethods_jax.ops._solve import dot
+from mlmethods_jax.ops._solve import argmax, dot
 
 __all__ = ["solve"]
 
@@ -144,7 +144,7 @@ def _pivoted_cholesky(
     def column(i: jax.Array, state: tuple[jax.Array, jax.Array]) -> Any:
         L, left = state
         # The weighted remainder decides, so that samples without weight never do.
-        pivot = jax.lax.argmax(left * s**2, 0, jnp.int32)
+        pivot = argmax(left * s**2)
         own = kernels._pairwise(kernel, x, x[pivot][None], m)[:, 0]
         rest = own - jnp.sum(L * L[pivot][None, :], axis=1)
         size = left[pivot]

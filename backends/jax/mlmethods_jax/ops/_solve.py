@@ -13,7 +13,7 @@ from mlmethods.interfaces import SolveResult, SolveStatus
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks
 from mlmethods_jax.ops._precision import scope, x64
 
-__all__ = ["dot", "solve"]
+__all__ = ["argmax", "dot", "solve"]
 
 EIGH_FROM = 12
 """Number of regs from which one eigendecomposition beats a Cholesky each."""
@@ -25,6 +25,16 @@ _MAX_REFINEMENTS = 3
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     """Return ``a @ b`` in full precision."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def argmax(x: jax.Array) -> jax.Array:
+    """Return the first index of the maximum along axis 0.
+
+    jnp.argmax on float64 does not lower outside the scope that it was traced in.
+    """
+    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, 0)
+    largest = x == jnp.max(x, axis=0, keepdims=True)
+    return jnp.min(jnp.where(largest, index, x.shape[0] - 1), axis=0)
 
 
 @functools.partial(jax.jit, static_argnames=("solve_dtype", "ladder"))
@@ -262,7 +272,7 @@ def _by_eigh(
     def one(reg: jax.Array) -> Solution:
         rungs = _ladder(matrix.dtype, jnp.mean(jnp.diagonal(matrix)) + reg, ladder)
         enough = jnp.min(w) + reg + rungs > floor
-        jitter = jnp.where(jnp.any(enough), rungs[jax.lax.argmax(enough, 0, jnp.int32)], rungs[-1])
+        jitter = jnp.where(jnp.any(enough), rungs[argmax(enough.astype(w.dtype))], rungs[-1])
         beta = dot(V, rotated / (w + reg + jitter)[:, None])
         _, relative = _relative_residual(matrix, beta, right, reg + jitter)
         good = jnp.any(enough) & jnp.all(jnp.isfinite(beta))

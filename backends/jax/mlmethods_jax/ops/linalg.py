@@ -219,7 +219,7 @@ def _eigh(K: Array, wide: bool) -> tuple[Array, Array]:
         w, V = jnp.linalg.eigh(A)
         w, V = w[::-1], V[:, ::-1]
         largest = jnp.take_along_axis(
-            V, jax.lax.argmax(jnp.abs(V), 0, jnp.int32)[None, :], axis=0
+            V, _solve.argmax(jnp.abs(V))[None, :], axis=0
         )
         V = V * jnp.where(largest < 0, -1.0, 1.0).astype(V.dtype)
         return w.astype(K.dtype), V.astype(K.dtype)

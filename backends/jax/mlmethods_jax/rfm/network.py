@@ -152,8 +152,8 @@ def network_agop(
     diagonal: bool = False,
     center: str = "none",
     batch_size: int | None = None,
-    weights: Float[Array, "n"] | None = None,
-) -> Float[Array, "..."]:
+    weights: Float[Array, " n"] | None = None,
+) -> Float[Array, " ..."]:
     """Return the average gradient outer product of a function over samples.
 
     It is the mean over the samples of ``J.T @ J``, where ``J`` [c, d] is the Jacobian
@@ -274,7 +274,7 @@ def layer_agop(
     X: Float[Array, "n ..."],
     layer: str,
     **options: Any,
-) -> Float[Array, "..."]:
+) -> Float[Array, " ..."]:
     """Return the average gradient outer product at the input of a layer.
 
     Parameters
@@ -396,9 +396,7 @@ def _center(gradients: Array, center: str) -> Array:
     """Return what centering subtracts from mean gradients [c, d]."""
     if center == "per_output":
         return gradients
-    return jnp.broadcast_to(
-        jnp.mean(gradients, axis=0, keepdims=True), gradients.shape
-    )
+    return jnp.broadcast_to(jnp.mean(gradients, axis=0, keepdims=True), gradients.shape)
 
 
 def layer_reports(

@@ -1,0 +1,26 @@
+"""Recursive Feature Machines: kernel machines that learn features.
+
+A kernel machine is fitted, the average gradient outer product (AGOP) of what it
+learned becomes the Mahalanobis matrix of its kernel, and the two steps repeat
+(Radhakrishnan, Beaglehole, Pandit, Belkin, Science 383:1461-1467, 2024).
+"""
+
+from mlmethods._lazy import lazy_namespace
+
+__getattr__, __dir__, __all__ = lazy_namespace(
+    __name__,
+    {
+        "FeatureAnsatzReport": "mlmethods.rfm.network",
+        "RFMClassifier": "mlmethods.rfm.estimators",
+        "RFMRegressor": "mlmethods.rfm.estimators",
+        "agop": "mlmethods.rfm.network",
+        "feature_ansatz": "mlmethods.rfm.network",
+        "kernel_agop": "mlmethods.rfm.functions",
+        "matrix_power_psd": "mlmethods.rfm.network",
+        "neural_feature_matrix": "mlmethods.rfm.network",
+        "plot_feature_image": "mlmethods.rfm.plots",
+        "plot_feature_matrix": "mlmethods.rfm.plots",
+        "plot_history": "mlmethods.rfm.plots",
+        "reference_params": "mlmethods.rfm.functions",
+    },
+)

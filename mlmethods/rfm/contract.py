@@ -1,0 +1,148 @@
+"""What the RFM front and a backend's RFM engine agree on.
+
+The loop over the updates is the front's; an engine provides the step that it
+repeats, so that every backend stops, resumes and reports alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from mlmethods.interfaces import Array, Center, KernelSpec, NDArray
+
+__all__ = ["Engine", "Problem", "RFMConfig", "Rows", "Step", "direct_bytes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RFMConfig:
+    """Settings of one fit, checked.
+
+    Attributes
+    ----------
+    kernel : KernelSpec
+        The kernel; its bandwidth is resolved.
+    reg : float
+        Ridge added to the diagonal, not divided by n.
+    diagonal : bool
+        Whether M is a diagonal.
+    center : {"none", "per_output", "pooled"}
+        How the AGOP is centered.
+    agop_power : float
+        s in M = normalize(AGOP)^s.
+    normalize : {"max", "trace", "mean_diag", "none"}
+        What the AGOP is divided by before the power.
+    dtype : {"float32", "float64"}
+        Of the kernel matrix and of M.
+    solve_dtype : {"auto", "float32", "float64"}
+        Of the factorization.
+    """
+
+    kernel: KernelSpec
+    reg: float = 1e-3
+    diagonal: bool = False
+    center: Center = "none"
+    agop_power: float = 1.0
+    normalize: str = "max"
+    dtype: str = "float32"
+    solve_dtype: str = "auto"
+
+
+class Rows(NamedTuple):
+    """Samples: X (n, d), targets Y (n, c) and weights (n,), NumPy arrays."""
+
+    X: NDArray
+    Y: NDArray
+    weights: NDArray
+
+
+class Step(NamedTuple):
+    """One solve and, where asked for, the update that follows it.
+
+    Arrays are native; numbers are scalars on the host.
+    """
+
+    alpha: Array
+    M_next: Array
+    predictions: Array
+    status: int
+    jitter: float
+    residual: float
+    training_loss: float
+    validation_loss: float
+    agop_scale: float
+
+
+class Problem(Protocol):
+    """A fit on fixed rows, held on the device."""
+
+    def initial_metric(self) -> Array:
+        """Return the identity, in the shape that the steps use."""
+        ...
+
+    def as_metric(self, M: NDArray) -> Array:
+        """Bring a Mahalanobis matrix to the device."""
+        ...
+
+    def step(self, M: Array, *, update: bool) -> Step:
+        """Solve with M and, if `update`, compute the next M.
+
+        `training_loss` and `validation_loss` are mean squared errors (NaN without
+        validation rows); `agop_scale` is the largest entry of the AGOP.
+        """
+        ...
+
+    def coefficients(self, alpha: Array) -> NDArray:
+        """Return the coefficients of the rows given, as NumPy (n, c)."""
+        ...
+
+    def scores(self, predictions: Array) -> NDArray:
+        """Return the predictions at the validation rows given, as NumPy."""
+        ...
+
+
+class Engine(Protocol):
+    """The RFM engine of a backend."""
+
+    def problem(
+        self,
+        config: RFMConfig,
+        rows: Rows,
+        validation: Rows | None = None,
+        agop_rows: NDArray | None = None,
+    ) -> Problem:
+        """Put a fit on the device; `agop_rows` (int) restrict the AGOP to a sample."""
+        ...
+
+    def predict(
+        self,
+        config: RFMConfig,
+        X: NDArray,
+        centers: NDArray,
+        alpha: NDArray,
+        M: NDArray,
+    ) -> NDArray:
+        """Return predictions (n, c)."""
+        ...
+
+    def gradients(
+        self,
+        config: RFMConfig,
+        X: NDArray,
+        centers: NDArray,
+        alpha: NDArray,
+        M: NDArray,
+    ) -> NDArray:
+        """Return the gradients of the predictions, (n, c, d)."""
+        ...
+
+
+def direct_bytes(n: int, d: int, c: int, dtype: str) -> int:
+    """Return the bytes that a direct fit on `n` rows needs at its peak.
+
+    The kernel matrix and its factor in `dtype`, and both in float64 for a solve that
+    float32 cannot do; data, gradients and M besides.
+    """
+    itemsize = 4 if dtype == "float32" else 8
+    return n * n * (2 * itemsize + 16) + itemsize * (6 * n * (d + c) + 4 * d * d)
+
