@@ -99,7 +99,7 @@ class GenericProblem:
         validation_loss = training_loss = np.nan
         scale, M_next = 0.0, M
         if status.ok:
-            training_loss = self._training_loss(to_numpy(K @ solved.alpha))
+            training_loss = self._training_loss(np.asarray(alpha), jitter)
             if self._validation is not None:
                 predictions = to_numpy(
                     kernels.matvec(
@@ -126,8 +126,11 @@ class GenericProblem:
             scale,
         )
 
-    def _training_loss(self, fitted: NDArray) -> float:
-        return _loss(fitted, self._rows)
+    def _training_loss(self, alpha: NDArray, jitter: float) -> float:
+        # The residual of a ridge solve is known from its solution: reg alpha / w.
+        weights = self._rows.weights
+        errors = (self._config.reg + jitter) * alpha / weights[:, None]
+        return float(np.average(np.mean(errors**2, axis=1), weights=weights))
 
     def _agop(self, alpha: Array, M: Array) -> Array:
         config, kernels = self._config, self._backend.kernels

@@ -189,7 +189,7 @@ def plot_history(estimator: Any, *, ax: Axes | None = None) -> Axes:
         axes.margins(y=0.2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("updates of the feature matrix")
-        axes.set_ylabel("score on held-out rows")
+        axes.set_ylabel("score on held-out rows (higher is better)")
         axes.set_title("Iterations")
     return axes
 

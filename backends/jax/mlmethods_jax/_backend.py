@@ -21,7 +21,7 @@ from mlmethods.interfaces import (
 
 __all__ = ["JaxBackend", "backend"]
 
-_ENGINES: dict[str, str] = {}
+_ENGINES = {"rfm": "mlmethods_jax.rfm.engine"}
 
 
 @functools.cache

@@ -20,8 +20,8 @@ __all__ = [
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return ``a @ b`` in full precision: reduced precision ruins distances."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    """Return ``a @ b`` of two matrices; reduced precision would ruin distances."""
+    return jax.lax.dot(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def apply_metric(x: jax.Array, M: jax.Array | None) -> jax.Array:

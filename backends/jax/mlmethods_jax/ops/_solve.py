@@ -23,8 +23,12 @@ _MAX_REFINEMENTS = 3
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return ``a @ b`` in full precision."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    """Return ``a @ b`` of two matrices in full precision.
+
+    jnp.matmul names its result's dtype, which batching refuses for float64 outside
+    the scope; lax.dot does not.
+    """
+    return jax.lax.dot(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def argmax(x: jax.Array) -> jax.Array:
@@ -142,8 +146,9 @@ def _backward(
     # alpha = (w / reg)(Y - K alpha), hence the derivative by w, also at w = 0.
     total = regs + jitter
     usable = total > 0
-    error = Y[None] - dot(K[None], alpha)
-    error_g = cotangents[0] - dot(K[None], gamma)
+    precision = jax.lax.Precision.HIGHEST
+    error = Y[None] - jnp.matmul(K[None], alpha, precision=precision)
+    error_g = cotangents[0] - jnp.matmul(K[None], gamma, precision=precision)
     inverse = jnp.where(usable, 1.0 / jnp.where(usable, total, 1.0), 0.0)
     dw = jnp.sum(error * error_g * inverse[:, None, None], axis=(0, 2))
     return (dK + dK.T) / 2.0, dY, dreg, dw

@@ -261,10 +261,14 @@ def network_agop(
             f"JAX could not trace it ({type(error).__name__}); give jac= for a NumPy "
             "function"
         ) from error
-    except flax_errors.ModifyScopeVariableError as error:
+    except (flax_errors.ModifyScopeVariableError, InvalidInputError) as error:
+        random = isinstance(error.__cause__, flax_errors.InvalidRngError)
+        if isinstance(error, InvalidInputError) and not random:
+            raise
         raise InvalidInputError(
-            "model must be in evaluation mode, but it updates its statistics; set "
-            "use_running_average=True"
+            "model must be in evaluation mode, but it "
+            f"{'draws random numbers' if random else 'updates its statistics'}; build "
+            "it with deterministic=True and use_running_average=True"
         ) from error
 
 
@@ -436,13 +440,13 @@ def layer_reports(
             f"model must be a flax network to have layers, got {type(model).__name__}"
         )
     init_params = _pure_params(init_params)
-    sample = None
+    sample: Any = None
     if X is not None:
         X = as_dtype(X, compute_dtype(X))
         sample = jax.ShapeDtypeStruct((1, *X.shape[1:]), X.dtype)
     elif with_agop or layers is None:
         raise InvalidInputError("X must be given, got None")
-    names = layer_names(model, sample) if layers is None else list(layers)  # type: ignore[arg-type]
+    names = layer_names(model, sample) if layers is None else list(layers)
     reports = []
     for name in names:
         kernel = layer_kernel(model, params, name, sample=sample)
