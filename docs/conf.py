@@ -23,16 +23,25 @@ extensions = [
     "sphinxcontrib.bibtex",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = []
+# The sources of the gallery; what runs from them is in gallery_built.
+exclude_patterns = ["gallery"]
 templates_path = ["_templates"]
 default_role = "code"
 bibtex_bibfiles = ["references.bib"]
 
 autosummary_generate = True
-# The public names of a package are its lazy namespace, which holds no objects yet.
-autosummary_ignore_module_all = False
 autodoc_typehints = "none"
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "gallery_built",
+    "filename_pattern": r"/plot_",
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "download_all_examples": False,
+    "show_memory": False,
+}
 numpydoc_show_class_members = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    TransformerMixin,
+)
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, compute_sample_weight
@@ -45,7 +50,7 @@ _PROBABILITY_FLOOR = 1e-3
 _PREDICT_BLOCK = 1024
 
 
-class _RFM(BaseEstimator):
+class _RFM(TransformerMixin, BaseEstimator):
     """What the regressor and the classifier share."""
 
     def __init__(

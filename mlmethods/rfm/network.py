@@ -17,7 +17,7 @@ from mlmethods.errors import (
     NotPositiveDefiniteError,
     OperationNotSupportedError,
 )
-from mlmethods.interfaces import ArrayLike, Backend, NDArray, PyTree
+from mlmethods.interfaces import ArrayLike, Backend, Center, NDArray, PyTree
 from mlmethods.kernels._arrays import floating
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def agop(
     jac: Callable[[NDArray], ArrayLike] | None = None,
     wrt: str = "input",
     diagonal: bool = False,
-    center: str = "none",
+    center: Center = "none",
     per_output: bool = False,
     batch_size: int | None = None,
     dtype: str = "auto",
@@ -352,7 +352,7 @@ def neural_feature_matrix(
     chosen, engine = _engine(backend, "layer_reports")
     reports = engine.layer_reports(
         model,
-        None if sample is None else _samples(sample),
+        None if sample is None else chosen.asarray(_samples(sample), dtype="float32"),
         params=params,
         layers=[layer],
         with_agop=False,

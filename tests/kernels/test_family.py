@@ -81,7 +81,7 @@ def points(rng):
         (MaternKernel(3.3, bandwidth=2.0), peers.Matern(2.0, nu=3.3)),
         (QuadraticKernel(), peers.DotProduct(0.0) ** 2),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_to_sklearn_is_the_same_function(kernel, peer, points):
     X, Z = points
@@ -181,7 +181,7 @@ def test_parameters_follow_scikit_learn(kernel):
         (SumPowerLaplaceKernel(q=0), "q must be"),
         (InnerProductKernel(cube, None), "dh must be a function"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_parameter_out_of_range_is_refused_at_use(kernel, message):
     with pytest.raises(InvalidInputError, match=message):

@@ -27,7 +27,7 @@ def fashion(write, rng):
     for stem, n in (("train", 7), ("t10k", 3)):
         images = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
         labels = rng.integers(0, 10, n).astype(np.uint8)
-        write(f"fashion-mnist/{stem}-images-idx3-ubyte.gz", gzip.compress(idx(images)))
+        write(f"fashion-mnist/{stem}-images-idx3-ubyte.gz", gzip.compress(idx(images), mtime=0))
         path = write(f"fashion-mnist/{stem}-labels-idx1-ubyte", idx(labels))
         parts[stem] = (images, labels)
     return path.parents[1], parts
@@ -64,7 +64,7 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
         ("head", GOOD[:9], "not an IDX file"),
         ("floats", GOOD[:2] + b"\x0d" + GOOD[3:], "not an IDX file"),
         ("empty", b"", "not an IDX file"),
-        ("cut.gz", gzip.compress(GOOD)[:-9], "damaged"),
+        ("cut.gz", gzip.compress(GOOD, mtime=0)[:-9], "damaged"),
         ("plain.gz", GOOD, "damaged"),
     ],
 )
@@ -92,7 +92,7 @@ def mnist_5k_rows() -> np.ndarray:
 
 def as_csv(rows: np.ndarray) -> bytes:
     text = "\n".join(",".join(map(str, row)) for row in rows.tolist())
-    return gzip.compress(text.encode(), compresslevel=1)
+    return gzip.compress(text.encode(), compresslevel=1, mtime=0)
 
 
 def test_mnist_5k_from_a_file_of_that_layout(write) -> None:

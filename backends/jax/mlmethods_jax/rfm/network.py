@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mlmethods.errors import InvalidInputError
-from mlmethods.interfaces import PyTree
+from mlmethods.interfaces import Center, PyTree
 from mlmethods_jax.adapters import (
     LinenModel,
     NnxModel,
@@ -150,7 +150,7 @@ def network_agop(
     layer: str | None = None,
     per_output: bool = False,
     diagonal: bool = False,
-    center: str = "none",
+    center: Center = "none",
     batch_size: int | None = None,
     weights: Float[Array, " n"] | None = None,
 ) -> Float[Array, " ..."]:
@@ -442,8 +442,8 @@ def layer_reports(
     init_params = _pure_params(init_params)
     sample: Any = None
     if X is not None:
-        X = as_dtype(X, compute_dtype(X))
-        sample = jax.ShapeDtypeStruct((1, *X.shape[1:]), X.dtype)
+        # only its shape matters; in float32 it is traced without a float64 scope
+        sample = jax.ShapeDtypeStruct((1, *X.shape[1:]), jnp.float32)
     elif with_agop or layers is None:
         raise InvalidInputError("X must be given, got None")
     names = layer_names(model, sample) if layers is None else list(layers)
@@ -452,10 +452,8 @@ def layer_reports(
         kernel = layer_kernel(model, params, name, sample=sample)
         agop = None
         if with_agop:
-            with scope(X.dtype):  # type: ignore[union-attr]
-                shape = jax.eval_shape(
-                    functools.partial(_layer_input, model, name), params, sample
-                ).shape[1:]
+            layer_input = functools.partial(_layer_input, model, name)
+            shape = jax.eval_shape(layer_input, params, sample).shape[1:]
             if shape != kernel.shape[:1]:
                 if layers is None:
                     continue
