@@ -82,7 +82,7 @@ lint: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/codespell
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -b html docs build/docs
 
 bench: $(VENV)/.base
 	$(BIN)/python -m benchmarks $(BENCH)

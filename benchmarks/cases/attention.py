@@ -27,6 +27,7 @@ def _heads(size: Size, rng: np.random.Generator) -> Heads:
 
 def _ours(data: Heads) -> Callable[[], Any]:
     import jax
+
     from mlmethods_jax.ops.nn import attention
 
     arrays = [jax.device_put(array) for array in data]

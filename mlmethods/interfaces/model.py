@@ -17,7 +17,13 @@ class Model(Protocol):
         ...
 
     def apply(
-        self, params: PyTree, x: Array, /, *, key: Key | None = None, train: bool = False
+        self,
+        params: PyTree,
+        x: Array,
+        /,
+        *,
+        key: Key | None = None,
+        train: bool = False,
     ) -> Array:
         """Return the outputs of the network for the batch `x`."""
         ...

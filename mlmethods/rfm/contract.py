@@ -145,4 +145,3 @@ def direct_bytes(n: int, d: int, c: int, dtype: str) -> int:
     """
     itemsize = 4 if dtype == "float32" else 8
     return n * n * (2 * itemsize + 16) + itemsize * (6 * n * (d + c) + 4 * d * d)
-

@@ -113,9 +113,7 @@ class _RFM(TransformerMixin, BaseEstimator):
         check_integer("n_iter", self.n_iter, minimum=0)
         check_choice("center", self.center, ("none", "per_output", "pooled"))
         check_real("agop_power", self.agop_power, minimum=0, open_minimum=True)
-        check_choice(
-            "normalize", self.normalize, ("max", "trace", "mean_diag", "none")
-        )
+        check_choice("normalize", self.normalize, ("max", "trace", "mean_diag", "none"))
         check_integer("agop_samples", self.agop_samples, minimum=1)
         if self.early_stopping not in (True, False, "auto"):
             raise InvalidInputError(
@@ -232,7 +230,9 @@ class _RFM(TransformerMixin, BaseEstimator):
                     keep_iterates=self.keep_iterates,
                     callback=report,
                     checkpoint_dir=self.checkpoint_dir,
-                    identity=fingerprint(config, self.n_iter, rows, val_rows, agop_rows),
+                    identity=fingerprint(
+                        config, self.n_iter, rows, val_rows, agop_rows
+                    ),
                     bandwidth=self.bandwidth_,
                 )
         except KeyboardInterrupt as interrupt:
@@ -866,9 +866,10 @@ memory_limit, backend, random_state, verbose, callbacks
                 raise InvalidInputError(
                     f"y_val must have classes of y only, got also {unknown.tolist()}"
                 )
-            validation = X_v, np.eye(len(self.classes_))[
-                np.searchsorted(self.classes_, labels)
-            ]
+            validation = (
+                X_v,
+                np.eye(len(self.classes_))[np.searchsorted(self.classes_, labels)],
+            )
         self._fit_encoded(X, Y, weights, validation, codes)
         return self
 

@@ -102,9 +102,7 @@ class GenericProblem:
             training_loss = self._training_loss(np.asarray(alpha), jitter)
             if self._validation is not None:
                 predictions = to_numpy(
-                    kernels.matvec(
-                        config.kernel, self._X_val, self._X, solved.alpha, M
-                    )
+                    kernels.matvec(config.kernel, self._X_val, self._X, solved.alpha, M)
                 )
                 validation_loss = _loss(predictions, self._validation)
             if update:

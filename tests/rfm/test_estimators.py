@@ -56,10 +56,30 @@ def test_exact_vectors(backend, kernel, updates, values, M, tolerance):
     np.testing.assert_allclose(model.M_.ravel(), M, atol=tolerance)
 
 
+def expected_failures(estimator):
+    reasons = {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "from 50 rows on, the automatic hold-out draws rows whatever their weight; "
+            "without it the law is tested below"
+        )
+    }
+    if estimator.backend == "auto":
+        reasons |= dict.fromkeys(
+            ("check_methods_subset_invariance", "check_regressor_multioutput"),
+            "the default is float32, the check's tolerance 1e-7",
+        )
+    return reasons
+
+
 @parametrize_with_checks(
-    [RFMRegressor(), RFMClassifier(), RFMRegressor(backend="numpy"),
-     RFMClassifier(backend="numpy")]
-)  # fmt: skip
+    [
+        RFMRegressor(),
+        RFMClassifier(),
+        RFMRegressor(backend="numpy"),
+        RFMClassifier(backend="numpy"),
+    ],
+    expected_failed_checks=expected_failures,
+)
 def test_sklearn_contract(estimator, check):
     check(estimator)
 
@@ -192,7 +212,9 @@ class Interrupt:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_interrupted_fit_keeps_the_best_and_resumes_exactly(backend, diabetes, tmp_path):
+def test_interrupted_fit_keeps_the_best_and_resumes_exactly(
+    backend, diabetes, tmp_path
+):
     X, y = diabetes
     settings = {"reg": 1.0, "random_state": 0, "backend": backend, "n_iter": 3}
     whole = RFMRegressor(**settings).fit(X, y)

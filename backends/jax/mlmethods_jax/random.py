@@ -10,7 +10,6 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-
 from mlmethods.interfaces import Seed
 
 __all__ = [

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from jax import monitoring
+
 from mlmethods_jax.testing import compile_guard, transfer_guard
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+
+from mlmethods.errors import InvalidInputError
 from mlmethods_jax.adapters import (
     from_callable,
     from_linen,
@@ -17,8 +19,6 @@ from mlmethods_jax.adapters import (
     layer_kernel,
     layer_names,
 )
-
-from mlmethods.errors import InvalidInputError
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 2)), "float32")
 KEY = jax.random.key(0)

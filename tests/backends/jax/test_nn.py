@@ -7,21 +7,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mlmethods_numpy.ops.nn as oracle
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.test_util import check_grads
+
+import mlmethods_numpy.ops.nn as oracle
+from mlmethods.errors import InvalidInputError
 from mlmethods_jax.ops.nn import (
     alibi_bias,
     alibi_slopes,
     attention,
     discounted_cumsum,
 )
-
-from mlmethods.errors import InvalidInputError
 
 B, T, S, H, E = 2, 7, 9, 2, 4
 TOLERANCE = {

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from mlmethods_jax.ops import privacy
 from scipy import integrate, stats
 
 from mlmethods.errors import InvalidInputError, OperationNotSupportedError
 from mlmethods.interfaces import SampleStatus
+from mlmethods_jax.ops import privacy
 
 REFERENCE = json.loads(
     (Path(__file__).parents[2] / "golden" / "vmf_reference.json").read_text("utf-8")

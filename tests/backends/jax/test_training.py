@@ -14,6 +14,9 @@ import optax
 import pytest
 from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from mlmethods.errors import InvalidInputError
+from mlmethods.interfaces import Event
 from mlmethods_jax import training
 from mlmethods_jax.adapters import from_nnx
 from mlmethods_jax.training import (
@@ -23,9 +26,6 @@ from mlmethods_jax.training import (
     make_train_step,
     per_example_gradients,
 )
-
-from mlmethods.errors import InvalidInputError
-from mlmethods.interfaces import Event
 
 KEY = jax.random.key(7)
 N, D = 12, 3

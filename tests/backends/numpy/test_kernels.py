@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlmethods_numpy.ops import kernels, linalg
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import RBF, Matern
 
 from mlmethods.errors import InvalidInputError, OperationNotSupportedError
 from mlmethods.interfaces import KERNEL_NAMES, KernelSpec
+from mlmethods_numpy.ops import kernels, linalg
 
 
 def _cube(product):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mlmethods_numpy.ops import kernels, linalg
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.kernel_ridge import KernelRidge
 
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import KernelSpec, SolveStatus
+from mlmethods_numpy.ops import kernels, linalg
 
 GAUSSIAN = KernelSpec(name="gaussian", bandwidth=2.0)
 

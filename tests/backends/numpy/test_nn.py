@@ -6,16 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
+from scipy.special import softmax
+
+from mlmethods.errors import InvalidInputError
 from mlmethods_numpy.ops.nn import (
     alibi_bias,
     alibi_slopes,
     attention,
     discounted_cumsum,
 )
-from scipy.signal import lfilter
-from scipy.special import softmax
-
-from mlmethods.errors import InvalidInputError
 
 
 @pytest.fixture

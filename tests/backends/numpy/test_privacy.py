@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlmethods_numpy.ops import privacy
 from scipy import special, stats
 
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import SampleStatus
+from mlmethods_numpy.ops import privacy
 
 REFERENCE = json.loads(
     (Path(__file__).parents[2] / "golden" / "vmf_reference.json").read_text("utf-8")

@@ -27,7 +27,10 @@ def fashion(write, rng):
     for stem, n in (("train", 7), ("t10k", 3)):
         images = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
         labels = rng.integers(0, 10, n).astype(np.uint8)
-        write(f"fashion-mnist/{stem}-images-idx3-ubyte.gz", gzip.compress(idx(images), mtime=0))
+        write(
+            f"fashion-mnist/{stem}-images-idx3-ubyte.gz",
+            gzip.compress(idx(images), mtime=0),
+        )
         path = write(f"fashion-mnist/{stem}-labels-idx1-ubyte", idx(labels))
         parts[stem] = (images, labels)
     return path.parents[1], parts

@@ -48,9 +48,7 @@ def map_row_blocks(
     return out.reshape(count * block, *out.shape[2:])[:n]
 
 
-def scan_row_blocks(
-    function: Callable[..., Any], block: int, *arrays: Any
-) -> Any:
+def scan_row_blocks(function: Callable[..., Any], block: int, *arrays: Any) -> Any:
     """Sum the pytrees that `function` returns over blocks of rows of `arrays`.
 
     Rows beyond the end are zeros: `function` must give them no weight.

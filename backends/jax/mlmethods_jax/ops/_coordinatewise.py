@@ -91,8 +91,7 @@ class Setup(NamedTuple):
         same = dist.self_mask(index, shape[1]) | dist.coincident(
             r2, norms, self.center_norms
         )
-        at_zero = 0.0 if kernel.name == "lpq" else float(x.shape[1])
-        return jnp.where(same, at_zero, total), same
+        return total, same
 
     def values(
         self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array

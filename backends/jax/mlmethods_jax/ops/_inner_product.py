@@ -54,9 +54,7 @@ class Setup(NamedTuple):
     ) -> jax.Array:
         """Return b of shape (rows, c, d); the gradients are ``b M``."""
         w = inner_product_derivative(kernel, dist.dot(rows[0], self.centers.T))
-        stacked = jax.lax.map(
-            lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T
-        )
+        stacked = jax.lax.map(lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T)
         return jnp.swapaxes(stacked, 0, 1)
 
     def outer(self, inner: jax.Array) -> jax.Array:

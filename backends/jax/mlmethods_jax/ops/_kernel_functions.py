@@ -94,7 +94,9 @@ def _laplace_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
     r = _sqrt(r2)
     singular = r <= 0
     k = jnp.exp(-r / kernel.bandwidth)
-    return jnp.where(singular, 0.0, k / (kernel.bandwidth * jnp.where(singular, 1.0, r)))
+    return jnp.where(
+        singular, 0.0, k / (kernel.bandwidth * jnp.where(singular, 1.0, r))
+    )
 
 
 def _exp_power(r2: jax.Array, kernel: KernelSpec) -> jax.Array:

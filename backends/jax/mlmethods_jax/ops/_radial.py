@@ -36,10 +36,11 @@ class Setup(NamedTuple):
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
         r2 = self._squared(rows)
-        # Duplicated rows must give exactly equal rows, or K is not singular.
-        zero = dist.self_mask(index, self.centers.shape[0]) | dist.coincident(
-            r2, rows[2], self.center_norms
-        )
+        zero = dist.self_mask(index, self.centers.shape[0])
+        if r2.dtype == jnp.float64:
+            # Duplicated rows must give equal rows, or K is not singular. In float32
+            # the threshold would reach true distances and K would lose definiteness.
+            zero = zero | dist.coincident(r2, rows[2], self.center_norms)
         return radial_value(kernel, jnp.where(zero, 0.0, r2))
 
     def product(

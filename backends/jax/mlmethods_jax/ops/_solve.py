@@ -136,9 +136,7 @@ def _backward(
         for g, r, j in zip(cotangents[0], regs, jitter, strict=True)
     ]
     gamma = jnp.stack(parts)
-    dK = -jnp.einsum(
-        "rnc,rmc->nm", gamma, alpha, precision=jax.lax.Precision.HIGHEST
-    )
+    dK = -jnp.einsum("rnc,rmc->nm", gamma, alpha, precision=jax.lax.Precision.HIGHEST)
     dY = jnp.sum(gamma, axis=0)
     positive = weights > 0
     scaled = jnp.where(positive, 1.0 / jnp.where(positive, weights, 1.0), 0.0)
@@ -277,7 +275,9 @@ def _by_eigh(
     def one(reg: jax.Array) -> Solution:
         rungs = _ladder(matrix.dtype, jnp.mean(jnp.diagonal(matrix)) + reg, ladder)
         enough = jnp.min(w) + reg + rungs > floor
-        jitter = jnp.where(jnp.any(enough), rungs[argmax(enough.astype(w.dtype))], rungs[-1])
+        jitter = jnp.where(
+            jnp.any(enough), rungs[argmax(enough.astype(w.dtype))], rungs[-1]
+        )
         beta = dot(V, rotated / (w + reg + jitter)[:, None])
         _, relative = _relative_residual(matrix, beta, right, reg + jitter)
         good = jnp.any(enough) & jnp.all(jnp.isfinite(beta))

@@ -37,7 +37,7 @@ def pairwise(
     kernel: KernelSpec,
     X: Float[Array, "n d"],
     Z: Float[Array, "m d"] | None = None,
-    M: Float[Array, "..."] | None = None,
+    M: Float[Array, ...] | None = None,
 ) -> Float[Array, "n m"]:
     """Return the kernel matrix.
 
@@ -86,9 +86,7 @@ def pairwise(
 
 
 @jax.jit
-def _pairwise(
-    kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None
-) -> Array:
+def _pairwise(kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None) -> Array:
     setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
     index = _own_index(X, Z, None)
     return setup.values(kernel, setup.rows, index)
@@ -99,7 +97,7 @@ def matvec(
     X: Float[Array, "n d"],
     Z: Float[Array, "m d"] | None,
     alpha: Float[Array, "m c"],
-    M: Float[Array, "..."] | None = None,
+    M: Float[Array, ...] | None = None,
     *,
     block_size: int | None = None,
 ) -> Float[Array, "n c"]:
@@ -172,9 +170,9 @@ def grad(
     X: Float[Array, "n d"],
     Z: Float[Array, "m d"] | None,
     alpha: Float[Array, "m c"],
-    M: Float[Array, "..."] | None = None,
+    M: Float[Array, ...] | None = None,
     *,
-    self_index: Int[Array, "n"] | None = None,
+    self_index: Int[Array, n] | None = None,
     block_size: int | None = None,
 ) -> Float[Array, "n c d"]:
     """Return the gradients at each x of ``sum_j alpha_j k(x, z_j)``.
@@ -256,14 +254,14 @@ def agop(
     X: Float[Array, "n d"],
     Z: Float[Array, "m d"] | None,
     alpha: Float[Array, "m c"],
-    M: Float[Array, "..."] | None = None,
+    M: Float[Array, ...] | None = None,
     *,
-    weights: Float[Array, "n"] | None = None,
+    weights: Float[Array, n] | None = None,
     diagonal: bool = False,
     center: Center = "none",
-    self_index: Int[Array, "n"] | None = None,
+    self_index: Int[Array, n] | None = None,
     block_size: int | None = None,
-) -> Float[Array, "..."]:
+) -> Float[Array, ...]:
     """Return the average gradient outer product of a kernel machine.
 
     With ``g_l(x)`` the gradient of output l at x, the mean over the samples of
@@ -400,15 +398,11 @@ def _block(
     return choose_block(X.shape[0], bytes_per_row, block_size)
 
 
-def _check(
-    kernel: KernelSpec, X: Any, Z: Any, M: Any, alpha: Any = None
-) -> None:
+def _check(kernel: KernelSpec, X: Any, Z: Any, M: Any, alpha: Any = None) -> None:
     """Refuse shapes that do not fit; shapes are static, so this works in a trace."""
     family(kernel)
     if getattr(X, "ndim", None) != 2:
-        raise InvalidInputError(
-            f"X must be an array of shape (n, d), got {_shape(X)}"
-        )
+        raise InvalidInputError(f"X must be an array of shape (n, d), got {_shape(X)}")
     n, d = X.shape
     if Z is not None and (getattr(Z, "ndim", None) != 2 or Z.shape[1] != d):
         raise InvalidInputError(

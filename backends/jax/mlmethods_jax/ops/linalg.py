@@ -30,7 +30,7 @@ def ridge_solve(
     Y: Float[Array, "n c"],
     reg: Any,
     *,
-    weights: Float[Array, "n"] | None = None,
+    weights: Float[Array, n] | None = None,
     solve_dtype: str = "float64",
     jitter: Literal["ladder", "none"] = "ladder",
 ) -> SolveResult:
@@ -94,9 +94,9 @@ def ridge_cg(
     X: Float[Array, "n d"],
     Y: Float[Array, "n c"],
     reg: Any,
-    M: Float[Array, "..."] | None = None,
+    M: Float[Array, ...] | None = None,
     *,
-    weights: Float[Array, "n"] | None = None,
+    weights: Float[Array, n] | None = None,
     rank: int | None = None,
     tol: float = 1e-8,
     max_iter: int = 1000,
@@ -172,7 +172,7 @@ def ridge_cg(
 
 def eigh(
     K: Float[Array, "n n"], *, dtype: str = "float64"
-) -> tuple[Float[Array, "n"], Float[Array, "n n"]]:
+) -> tuple[Float[Array, n], Float[Array, "n n"]]:
     """Return eigenvalues, descending, and eigenvectors of a symmetric matrix.
 
     Parameters
@@ -218,9 +218,7 @@ def _eigh(K: Array, wide: bool) -> tuple[Array, Array]:
         A = K.astype(jnp.float64 if wide else jnp.float32)
         w, V = jnp.linalg.eigh(A)
         w, V = w[::-1], V[:, ::-1]
-        largest = jnp.take_along_axis(
-            V, _solve.argmax(jnp.abs(V))[None, :], axis=0
-        )
+        largest = jnp.take_along_axis(V, _solve.argmax(jnp.abs(V))[None, :], axis=0)
         V = V * jnp.where(largest < 0, -1.0, 1.0).astype(V.dtype)
         return w.astype(K.dtype), V.astype(K.dtype)
 

@@ -152,9 +152,7 @@ def rfm_step(
 
     M_next, scale = jax.lax.cond(update, updated, same, None)
     status = solved.status.astype(X.dtype)
-    numbers = jnp.stack(
-        [status, solved.jitter, solved.residual, training, loss, scale]
-    )
+    numbers = jnp.stack([status, solved.jitter, solved.residual, training, loss, scale])
     return alpha, M_next, predictions, numbers
 
 
