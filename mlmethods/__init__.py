@@ -4,7 +4,7 @@ Names load on first use: importing this package costs little more than NumPy.
 """
 
 from mlmethods._lazy import lazy_namespace
-from mlmethods._version import __version__
+from mlmethods._version import __version__ as __version__
 
 __getattr__, __dir__, __all__ = lazy_namespace(
     __name__,

@@ -24,7 +24,7 @@ KERNEL_NAMES = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KernelSpec:
-    """A kernel as data: a name, traced numbers and static choices.
+    r"""A kernel as data: a name, traced numbers and static choices.
 
     With ``u = M^{1/2} (x - z)``, ``r = |u|_2`` and ``L = bandwidth``:
 
@@ -35,9 +35,9 @@ class KernelSpec:
     ``gaussian``      exp(-r^2 / (2 L^2))
     ``exp_power``     exp(-(r / L)^q)                              params ``q``
     ``matern``        Matern of smoothness nu                      static ``nu``
-    ``lpq``           exp(-\\|u\\|_p^q / L^q)                        params ``p``, ``q``
+    ``lpq``           exp(-\|u\|_p^q / L^q)                        params ``p``, ``q``
     ``sum_power``     S^power, S = c + (1 - c) mean_j              params ``q``,
-                      exp(-\\|u_j\\|^q / L^q)                        ``power``,
+                      exp(-\|u_j\|^q / L^q)                        ``power``,
                                                                    ``const_mix`` (c)
     ``quadratic``     (x^T M z)^2
     ``inner_product`` h(x^T M z)                                   static ``h``, ``dh``

@@ -392,9 +392,13 @@ class _RFM(TransformerMixin, BaseEstimator):
 
     def _predict_encoded(self, X: ArrayLike) -> NDArray:
         check_is_fitted(self, "M_")
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        outputs = self._outputs(X, self.dual_coef_, self.M_, self.X_fit_)
+        points = self._queries(X)
+        outputs = self._outputs(points, self.dual_coef_, self.M_, self.X_fit_)
         return outputs + self.intercept_.astype(outputs.dtype)
+
+    def _queries(self, X: ArrayLike) -> NDArray:
+        checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return np.asarray(checked)
 
     def gradients(self, X: ArrayLike) -> NDArray:
         """Return the gradients of the outputs with respect to the features.
@@ -409,9 +413,9 @@ class _RFM(TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_outputs, n_features)
         """
         engine, config = self._fitted()
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        points = self._queries(X)
         return engine.gradients(
-            config, X.astype(config.dtype), self.X_fit_, self.dual_coef_, self.M_
+            config, points.astype(config.dtype), self.X_fit_, self.dual_coef_, self.M_
         )
 
     def agop(self, X: ArrayLike | None = None) -> NDArray:
@@ -442,11 +446,11 @@ class _RFM(TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "M_")
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        points = self._queries(X)
         if self.M_.ndim == 1:
-            return X * np.sqrt(np.maximum(self.M_, 0))
+            return points * np.sqrt(np.maximum(self.M_, 0))
         w, V = np.linalg.eigh(self.M_.astype(np.float64))
-        return X @ ((V * np.sqrt(np.maximum(w, 0))) @ V.T)
+        return points @ ((V * np.sqrt(np.maximum(w, 0))) @ V.T)
 
     def _staged(self, X: ArrayLike) -> Iterator[NDArray]:
         check_is_fitted(self, "M_")
@@ -454,9 +458,9 @@ class _RFM(TransformerMixin, BaseEstimator):
             raise InvalidInputError(
                 "keep_iterates must be True at fit for staged_predict, got False"
             )
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        points = self._queries(X)
         for alpha, M in self.iterates_:
-            outputs = self._outputs(X, alpha, M, self.iterates_X_)
+            outputs = self._outputs(points, alpha, M, self.iterates_X_)
             yield outputs + self.iterates_intercept_.astype(outputs.dtype)
 
     @property
@@ -647,18 +651,18 @@ class RFMRegressor(RegressorMixin, _RFM):
         NotPositiveDefiniteError, DivergenceError
             If a solve fails beyond jitter.
         """
-        X = _numeric(X)
-        X, y = validate_data(
+        checked: Any = validate_data(
             self,
-            X,
+            _numeric(X),
             y,
             multi_output=True,
             y_numeric=True,
             dtype=[np.float64, np.float32],
         )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        points, targets = checked
+        weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         _check_weights(weights)
-        Y = np.asarray(y, dtype=np.float64)
+        Y = np.asarray(targets, dtype=np.float64)
         self.__dict__.pop("iterates_", None)
         self._single_output = Y.ndim == 1
         Y = Y[:, None] if Y.ndim == 1 else Y
@@ -666,10 +670,10 @@ class RFMRegressor(RegressorMixin, _RFM):
         if _both(X_val, y_val):
             X_v = check_array(X_val, dtype=[np.float64, np.float32])
             Y_v = np.asarray(y_val, dtype=np.float64).reshape(len(X_v), -1)
-            _same_width(X_v, X)
+            _same_width(X_v, points)
             validation = X_v, Y_v
         self.single_output_ = self._single_output
-        self._fit_encoded(X, Y, weights, validation, None)
+        self._fit_encoded(points, Y, weights, validation, None)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray:
@@ -841,36 +845,37 @@ memory_limit, backend, random_state, verbose, callbacks
         MemoryLimitError
             If the fit would exceed `memory_limit`; nothing was allocated.
         """
-        X = _numeric(X)
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        checked: Any = validate_data(
+            self, _numeric(X), y, dtype=[np.float64, np.float32]
+        )
+        points, labels = checked[0], np.asarray(checked[1])
+        check_classification_targets(labels)
+        weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         _check_weights(weights)
         self.__dict__.pop("iterates_", None)
-        y = np.asarray(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(np.unique(codes[weights > 0])) < 2:
             raise InvalidInputError(
                 f"y must have at least 2 classes, got one class: {self.classes_[0]!r}"
             )
         if self.class_weight is not None:
-            weights = weights * compute_sample_weight(self.class_weight, y)
+            weights = weights * compute_sample_weight(self.class_weight, labels)
         Y = np.eye(len(self.classes_))[codes]
         validation = None
         if _both(X_val, y_val):
             X_v = check_array(X_val, dtype=[np.float64, np.float32])
-            _same_width(X_v, X)
-            labels = np.asarray(y_val)
-            unknown = np.setdiff1d(labels, self.classes_)
+            _same_width(X_v, points)
+            val_labels = np.asarray(y_val)
+            unknown = np.setdiff1d(val_labels, self.classes_)
             if unknown.size:
                 raise InvalidInputError(
                     f"y_val must have classes of y only, got also {unknown.tolist()}"
                 )
             validation = (
                 X_v,
-                np.eye(len(self.classes_))[np.searchsorted(self.classes_, labels)],
+                np.eye(len(self.classes_))[np.searchsorted(self.classes_, val_labels)],
             )
-        self._fit_encoded(X, Y, weights, validation, codes)
+        self._fit_encoded(points, Y, weights, validation, codes)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray:

@@ -99,7 +99,8 @@ def test_a_run_compares_before_it_times_and_keeps_every_row(results) -> None:
     assert "no such thing" in rows["broken"]["reason"]
     assert "pip install" in rows["absent"]["reason"]
     assert rows["ours"]["rounds"] == 7
-    assert rows["ours"]["wall"]["median"] == pytest.approx(0.002, rel=0.3)
+    # A busy machine can only make a pause longer.
+    assert rows["ours"]["wall"]["median"] >= 0.0019
     assert rows["ours"]["gflops"] == pytest.approx(0.5, rel=0.3)
     # Doubling n doubles the time.
     assert found["growth"]["ours"]["d=1"] == pytest.approx(1, abs=0.3)

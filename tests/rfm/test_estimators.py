@@ -282,5 +282,5 @@ def test_text_columns_are_refused_with_advice():
     import pandas as pd
 
     table = pd.DataFrame({"a": [1.0, 2.0], "city": ["x", "y"]})
-    with pytest.raises(InvalidInputError, match="city.*ColumnTransformer"):
+    with pytest.raises(InvalidInputError, match=r"city.*ColumnTransformer"):
         RFMRegressor().fit(table, [0.0, 1.0])

@@ -80,7 +80,7 @@ class JaxBackend:
         import jax
 
         wide = dtype in ("float64", "int64")
-        with jax.enable_x64(wide or bool(jax.config.jax_enable_x64)):
+        with jax.enable_x64(wide or bool(jax.config.read("jax_enable_x64"))):
             array = np.asarray(x, dtype=dtype)
             return jax.device_put(array, device)
 

@@ -71,7 +71,7 @@ def _ridge(
         factor = s * _pivoted_cholesky(spec, x, m, s[:, 0], rank)
         precondition = _woodbury(factor, r)
         right = s * y
-        beta, relative, iterations = _conjugate_gradients(
+        beta, relative = _conjugate_gradients(
             apply, precondition, right, tol.astype(dtype), max_iter
         )
         finite = (
@@ -177,8 +177,8 @@ def _conjugate_gradients(
     right: jax.Array,
     tol: jax.Array,
     max_iter: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the solution, the largest relative residual, and the iterations."""
+) -> tuple[jax.Array, jax.Array]:
+    """Return the solution and the largest relative residual."""
     norms = jnp.linalg.norm(right, axis=0)
     scale = jnp.where(norms > 0, norms, 1.0)
 
@@ -215,5 +215,5 @@ def _conjugate_gradients(
     z = precondition(right)
     zero = jnp.zeros((), jnp.int32)
     state = (zero, jnp.zeros_like(right), right, z, columns(right, z))
-    k, x, _, _, _ = jax.lax.while_loop(running, step, state)
-    return x, worst(right - apply(x)), k
+    _, x, _, _, _ = jax.lax.while_loop(running, step, state)
+    return x, worst(right - apply(x))

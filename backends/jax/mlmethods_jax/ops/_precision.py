@@ -37,7 +37,7 @@ def compute_dtype(*arrays: Any) -> np.dtype:
     ]
     if floats:
         return max(floats, key=lambda dtype: dtype.itemsize)
-    return np.dtype(np.float64 if jax.config.jax_enable_x64 else np.float32)
+    return np.dtype(np.float64 if jax.config.read("jax_enable_x64") else np.float32)
 
 
 def as_dtype(x: Any, dtype: np.dtype) -> Any:

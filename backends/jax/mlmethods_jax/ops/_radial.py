@@ -101,8 +101,6 @@ def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:
     x, z = dist.centered(X, Z)
     xm = dist.apply_metric(x, M)
     x_norms = dist.squared_norms(x, xm)
-    if Z is None:
-        z_norms = x_norms
-    else:
-        z_norms = dist.squared_norms(z, dist.apply_metric(z, M))
+    same = Z is None
+    z_norms = x_norms if same else dist.squared_norms(z, dist.apply_metric(z, M))
     return Setup((x, xm, x_norms), z, z_norms, M)

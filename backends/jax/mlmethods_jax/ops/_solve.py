@@ -98,7 +98,7 @@ def _ridge(
                 right,
                 ladder=ladder,
             )
-            solved = jax.lax.map(lambda r: one(r), regs.astype(wide))
+            solved = jax.lax.map(one, regs.astype(wide))
         beta, status, jitter, residual = solved
         finite_reg = finite & jnp.isfinite(regs)
         status = jnp.where(finite_reg, status, int(SolveStatus.NOT_FINITE))
