@@ -101,7 +101,7 @@ def test_a_run_compares_before_it_times_and_keeps_every_row(results) -> None:
     assert rows["ours"]["rounds"] == 7
     # A busy machine can only make a pause longer.
     assert rows["ours"]["wall"]["median"] >= 0.0019
-    assert rows["ours"]["gflops"] == pytest.approx(0.5, rel=0.3)
+    assert 0 < rows["ours"]["gflops"] < 0.55
     # Doubling n doubles the time.
     assert found["growth"]["ours"]["d=1"] == pytest.approx(1, abs=0.3)
     assert any("not installed" in line for line in said)
