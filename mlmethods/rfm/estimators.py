@@ -999,10 +999,10 @@ def _engine(backend: Backend) -> Engine:
 
 
 def _bucket(n: int) -> int:
-    """Return the padded size of `n` rows: a power of two, then multiples of 128."""
+    """Return the padded size of `n` rows: a power of two, then multiples of 64."""
     if n <= 256:
         return 1 << max(0, n - 1).bit_length()
-    return -(-n // 128) * 128
+    return -(-n // 64) * 64
 
 
 def _both(X_val: ArrayLike | None, y_val: ArrayLike | None) -> bool:

@@ -67,17 +67,18 @@ class Setup(NamedTuple):
             r2, norms, self.center_norms
         )
         w = jnp.where(excluded, 0.0, radial_weight(kernel, r2))
-        totals = dist.dot(w, alpha)
+        # The last column gives sum_j w_ij alpha_j in the same pass over w.
+        ones = jnp.ones((self.centers.shape[0], 1), w.dtype)
+        augmented = jnp.concatenate([self.centers, ones], axis=1)
 
-        def one_output(column: tuple[jax.Array, jax.Array]) -> jax.Array:
-            a, total = column
-            return dist.dot(w, a[:, None] * self.centers) - total[:, None] * x
+        def one_output(a: jax.Array) -> jax.Array:
+            sums = dist.dot(w, a[:, None] * augmented)
+            return sums[:, :-1] - sums[:, -1:] * x
 
         if alpha.shape[1] == 1:
-            return one_output((alpha[:, 0], totals[:, 0]))[:, None, :]
+            return one_output(alpha[:, 0])[:, None, :]
         # One output at a time: all together would need an array of m c d.
-        stacked = jax.lax.map(one_output, (alpha.T, totals.T))
-        return jnp.swapaxes(stacked, 0, 1)
+        return jnp.swapaxes(jax.lax.map(one_output, alpha.T), 0, 1)
 
     def outer(self, inner: jax.Array) -> jax.Array:
         """Return ``inner @ M`` for inner gradients (rows, c, d)."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 
 from mlmethods.interfaces import SolveResult, SolveStatus
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks
+from mlmethods_jax.ops._cholesky import factor
+from mlmethods_jax.ops._cholesky import solve as solve_factored
 from mlmethods_jax.ops._precision import scope, x64
 
 __all__ = ["argmax", "dot", "solve"]
@@ -20,6 +21,8 @@ EIGH_FROM = 12
 
 _REFINED = 1e-6
 _MAX_REFINEMENTS = 3
+_FEW_COLUMNS = 8
+_NOT_FINITE = int(SolveStatus.NOT_FINITE)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -76,32 +79,34 @@ def _ridge(
     own = K.dtype
     with x64() if solve_dtype != "float32" else scope(own):
         wide = jnp.float32 if solve_dtype == "float32" else jnp.float64
+        narrow = own if solve_dtype == "auto" else wide
         s = jnp.sqrt(weights.astype(wide))
-        finite = (
-            jnp.all(jnp.isfinite(K)) & jnp.all(jnp.isfinite(Y)) & jnp.all(s >= 0)
-        ) & jnp.all(jnp.isfinite(s))
         right = s[:, None] * Y.astype(wide)
-        if solve_dtype == "auto":
-            s32 = s.astype(jnp.float32)
-            matrix = K * s32[:, None] * s32[None, :]
-        else:
-            matrix = K.astype(wide) * s[:, None] * s[None, :]
-        # A matrix with NaN would send every rung of the ladder to LAPACK.
-        matrix = jnp.where(finite, matrix, jnp.eye(K.shape[0], dtype=matrix.dtype))
-        right = jnp.where(finite, right, 0.0)
+        system = System(K.astype(narrow), s)
+        regs = regs.astype(wide)
         if regs.shape[0] >= EIGH_FROM:
-            solved = _by_eigh(matrix.astype(wide), right, regs.astype(wide), ladder)
+            solved = _by_eigh(system, right, regs, ladder)
         else:
             one = functools.partial(
                 _mixed if solve_dtype == "auto" else _by_cholesky,
-                matrix,
+                system,
                 right,
                 ladder=ladder,
             )
-            solved = jax.lax.map(one, regs.astype(wide))
+            if regs.shape[0] == 1:
+                # A loop of one turn would copy the matrix.
+                solved = tuple(a[None] for a in one(regs[0]))
+            else:
+                solved = jax.lax.map(one, regs)
         beta, status, jitter, residual = solved
-        finite_reg = finite & jnp.isfinite(regs)
-        status = jnp.where(finite_reg, status, int(SolveStatus.NOT_FINITE))
+        ok = status <= SolveStatus.REFINEMENT_FELL_BACK
+        # Whole matrices are searched for NaN only after a failure.
+        finite = jax.lax.cond(
+            jnp.all(ok),
+            lambda: jnp.full((), True),
+            lambda: _finite(K) & _finite(right) & _finite(s),
+        )
+        status = jnp.where(finite & jnp.isfinite(regs), status, _NOT_FINITE)
         ok = status <= SolveStatus.REFINEMENT_FELL_BACK
         alpha = jnp.where(ok[:, None, None], s[None, :, None] * beta, jnp.nan)
         residual = jnp.where(ok, residual, jnp.nan)
@@ -155,6 +160,50 @@ def _backward(
 _ridge.defvjp(_forward, _backward)
 
 
+class System(NamedTuple):
+    """The matrix ``s K s``, which is never stored: each use is one pass over K."""
+
+    K: jax.Array
+    s: jax.Array
+
+    def matrix(self, dtype: Any) -> jax.Array:
+        """Return the matrix itself."""
+        s = self.s.astype(dtype)
+        return self.K.astype(dtype) * s[:, None] * s[None, :]
+
+    def mean_diagonal(self) -> jax.Array:
+        """Return the mean of the diagonal."""
+        return jnp.mean(jnp.diagonal(self.K).astype(self.s.dtype) * self.s**2)
+
+    def product(self, beta: jax.Array) -> jax.Array:
+        """Return the matrix times `beta` in its dtype, with no copy of K in it."""
+        beta = self.s[:, None] * beta
+        # Depending on beta, the conversion stays in the loop that it would else leave.
+        K, beta = jax.lax.optimization_barrier((self.K, beta))
+        if beta.shape[1] <= _FEW_COLUMNS:
+            columns = [
+                jnp.sum(K.astype(beta.dtype) * column[None, :], axis=1)
+                for column in beta.T
+            ]
+            return self.s[:, None] * jnp.stack(columns, axis=1)
+        block = choose_block(K.shape[0], 8 * K.shape[0], None, 2**24)
+        out = map_row_blocks(lambda rows: dot(rows.astype(beta.dtype), beta), block, K)
+        return self.s[:, None] * out
+
+    def residual(
+        self, beta: jax.Array, right: jax.Array, shift: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the residual of a solution, and its relative norm."""
+        residual = right - self.product(beta) - shift * beta
+        norm = jnp.linalg.norm(right)
+        scale = jnp.where(norm > 0, norm, 1.0)
+        return residual, jnp.linalg.norm(residual) / scale
+
+
+def _finite(x: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(x))
+
+
 def _ladder(dtype: Any, scale: jax.Array, ladder: bool) -> jax.Array:
     """Return the jitters to try, the first of which is zero."""
     lowest = -7 if dtype == jnp.float32 else -12
@@ -162,71 +211,71 @@ def _ladder(dtype: Any, scale: jax.Array, ladder: bool) -> jax.Array:
     return jnp.asarray(rungs, dtype) * scale
 
 
+def _cholesky(
+    system: System, shift: jax.Array, dtype: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Return the factor of the matrix plus ``shift I`` and whether it exists."""
+    shape = system.K.shape
+    rows = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+    columns = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    zero = jnp.zeros((), dtype)
+    diagonal = jnp.where(rows == columns, shift.astype(dtype), zero)
+    return factor(system.matrix(dtype) + diagonal)
+
+
 def _factor(
-    matrix: jax.Array, reg: jax.Array, ladder: bool
+    system: System, reg: jax.Array, ladder: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the Cholesky factor, the jitter that it took, and whether it exists."""
-    n = matrix.shape[0]
-    rungs = _ladder(matrix.dtype, jnp.mean(jnp.diagonal(matrix)) + reg, ladder)
-    diagonal = jnp.arange(n)
+    dtype = system.s.dtype
+    R, good = _cholesky(system, reg, dtype)
+    none = jnp.zeros((), dtype)
+    if not ladder:
+        return R, none, good
+    rungs = _ladder(dtype, system.mean_diagonal() + reg, ladder)
+    last = rungs.shape[0] - 1
+    # A matrix with NaN would send every rung of the ladder to LAPACK.
+    hopeless = jax.lax.cond(
+        good, lambda: jnp.full((), True), lambda: ~_finite(system.K)
+    )
+    first = jnp.where(hopeless, last, 0)
+    State = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
-    def attempt(rung: jax.Array) -> jax.Array:
-        shifted = matrix.at[diagonal, diagonal].add(reg + rungs[rung])
-        return jnp.linalg.cholesky(shifted, symmetrize_input=False)
+    def failing(state: State) -> jax.Array:
+        return ~state[3] & (state[0] < last)
 
-    def good(L: jax.Array) -> jax.Array:
-        # LAPACK fills the factor with NaN from the failed pivot on.
-        return jnp.all(jnp.isfinite(jnp.diagonal(L)))
+    def climb(state: State) -> State:
+        rung = state[0] + 1
+        return rung, rungs[rung], *_cholesky(system, reg + rungs[rung], dtype)
 
-    def failing(state: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return ~good(state[1]) & (state[0] < rungs.shape[0] - 1)
-
-    def climb(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        return state[0] + 1, attempt(state[0] + 1)
-
-    first = jnp.zeros((), jnp.int32)
-    rung, L = jax.lax.while_loop(failing, climb, (first, attempt(first)))
-    return L, rungs[rung], good(L)
-
-
-def _relative_residual(
-    matrix: jax.Array, beta: jax.Array, right: jax.Array, shift: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Return the residual in the dtype of `beta`, and its relative norm."""
-    block = choose_block(matrix.shape[0], 8 * matrix.shape[0], None, 2**26)
-
-    def rows(part: jax.Array) -> jax.Array:
-        return dot(part.astype(beta.dtype), beta)
-
-    residual = right - map_row_blocks(rows, block, matrix) - shift * beta
-    norm = jnp.linalg.norm(right)
-    scale = jnp.where(norm > 0, norm, 1.0)
-    return residual, jnp.linalg.norm(residual) / scale
+    _, jitter, R, good = jax.lax.while_loop(failing, climb, (first, none, R, good))
+    return R, jitter, good
 
 
 def _by_cholesky(
-    matrix: jax.Array, right: jax.Array, reg: jax.Array, *, ladder: bool
+    system: System, right: jax.Array, reg: jax.Array, *, ladder: bool
 ) -> Solution:
-    L, jitter, good = _factor(matrix, reg, ladder)
-    beta = cho_solve((L, True), right)
-    _, relative = _relative_residual(matrix, beta, right, reg + jitter)
-    good = good & jnp.all(jnp.isfinite(beta))
+    R, jitter, good = _factor(system, reg, ladder)
+    beta = solve_factored(R, right)
+    _, relative = system.residual(beta, right, reg + jitter)
+    good = good & _finite(beta) & jnp.isfinite(relative)
     status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
     status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
     return beta, status.astype(jnp.int32), jitter, relative
 
 
 def _mixed(
-    matrix: jax.Array, right: jax.Array, reg: jax.Array, *, ladder: bool
+    system: System, right: jax.Array, reg: jax.Array, *, ladder: bool
 ) -> Solution:
     """Factor in float32, refine with float64 residuals, else factor in float64."""
-    L, _, good = _factor(matrix, reg.astype(matrix.dtype), False)
+    narrow = system.K.dtype
+    R, good = _cholesky(system, reg, narrow)
 
     def correction(residual: jax.Array) -> jax.Array:
         scale = jnp.max(jnp.abs(residual))
         scale = jnp.where(scale > 0, scale, 1.0)
-        small = (residual / scale).astype(matrix.dtype)
-        return cho_solve((L, True), small).astype(right.dtype) * scale
+        small = (residual / scale).astype(narrow)
+        return solve_factored(R, small).astype(right.dtype) * scale
 
     def unfinished(state: Any) -> jax.Array:
         step, _, _, relative, change = state
@@ -237,50 +286,50 @@ def _mixed(
         step, beta, residual, _, _ = state
         delta = correction(residual)
         beta = beta + delta
-        residual, relative = _relative_residual(matrix, beta, right, reg)
+        residual, relative = system.residual(beta, right, reg)
         size = jnp.linalg.norm(beta)
         change = jnp.linalg.norm(delta) / jnp.where(size > 0, size, 1.0)
         return step + 1, beta, residual, relative, change
 
     start = correction(right)
-    residual, relative = _relative_residual(matrix, start, right, reg)
+    residual, relative = system.residual(start, right, reg)
     infinite = jnp.full((), jnp.inf, right.dtype)
     state = (jnp.zeros((), jnp.int32), start, residual, relative, infinite)
     _, beta, _, relative, change = jax.lax.while_loop(unfinished, refine, state)
     reached = good & (relative <= _REFINED) & (change <= _REFINED * 10)
 
-    def accept(_: None) -> Solution:
+    def accept() -> Solution:
         zero = jnp.zeros((), right.dtype)
         return beta, jnp.full((), int(SolveStatus.OK), jnp.int32), zero, relative
 
-    def fall_back(_: None) -> Solution:
-        beta, status, jitter, relative = _by_cholesky(
-            matrix.astype(right.dtype), right, reg, ladder=ladder
-        )
+    def fall_back() -> Solution:
+        beta, status, jitter, relative = _by_cholesky(system, right, reg, ladder=ladder)
         fell = jnp.full((), int(SolveStatus.REFINEMENT_FELL_BACK), jnp.int32)
         status = jnp.where(status == SolveStatus.OK, fell, status)
         return beta, status, jitter, relative
 
-    return jax.lax.cond(reached, accept, fall_back, None)
+    return jax.lax.cond(reached, accept, fall_back)
 
 
 def _by_eigh(
-    matrix: jax.Array, right: jax.Array, regs: jax.Array, ladder: bool
+    system: System, right: jax.Array, regs: jax.Array, ladder: bool
 ) -> Solution:
-    w, V = jnp.linalg.eigh(matrix)
+    dtype = right.dtype
+    finite = _finite(system.K)
+    w, V = jnp.linalg.eigh(jnp.where(finite, system.matrix(dtype), 0.0))
     rotated = dot(V.T, right)
     largest = jnp.max(jnp.abs(w))
-    floor = matrix.shape[0] * jnp.finfo(matrix.dtype).eps * largest
+    floor = V.shape[0] * jnp.finfo(dtype).eps * largest
 
     def one(reg: jax.Array) -> Solution:
-        rungs = _ladder(matrix.dtype, jnp.mean(jnp.diagonal(matrix)) + reg, ladder)
+        rungs = _ladder(dtype, system.mean_diagonal() + reg, ladder)
         enough = jnp.min(w) + reg + rungs > floor
         jitter = jnp.where(
             jnp.any(enough), rungs[argmax(enough.astype(w.dtype))], rungs[-1]
         )
         beta = dot(V, rotated / (w + reg + jitter)[:, None])
-        _, relative = _relative_residual(matrix, beta, right, reg + jitter)
-        good = jnp.any(enough) & jnp.all(jnp.isfinite(beta))
+        _, relative = system.residual(beta, right, reg + jitter)
+        good = finite & jnp.any(enough) & _finite(beta)
         status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
         status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
         return beta, status.astype(jnp.int32), jitter, relative

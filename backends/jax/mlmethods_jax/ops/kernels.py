@@ -21,6 +21,7 @@ from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Center, KernelSpec
 from mlmethods_jax.ops import _coordinatewise, _inner_product, _radial
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks, scan_row_blocks
+from mlmethods_jax.ops._distances import self_mask
 from mlmethods_jax.ops._kernel_functions import family
 from mlmethods_jax.ops._precision import as_dtype, as_spec, compute_dtype, scope
 
@@ -65,7 +66,7 @@ def pairwise(
 
     Notes
     -----
-    Squared distances come from one matrix product, after the mean of Z is taken off
+    Squared distances come from matrix products, after the mean of Z is taken off
     both sets. Peak memory is O(n m + (n + m) d).
 
     Examples
@@ -89,7 +90,28 @@ def pairwise(
 def _pairwise(kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None) -> Array:
     setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
     index = _own_index(X, Z, None)
-    return setup.values(kernel, setup.rows, index)
+    block = _even_block(setup, X, X.shape[0] if Z is None else Z.shape[0])
+    return map_row_blocks(
+        lambda *a: setup.values(kernel, a[:-1], a[-1]), block, *setup.rows, index
+    )
+
+
+def padded_gram(kernel: KernelSpec, X: Array, M: Array | None, present: Array) -> Array:
+    """Return the kernel matrix of `X`, that of the identity where rows are padding.
+
+    For use inside a compiled function; `present` (n,) is False for padding.
+    """
+    setup = _FAMILIES[family(kernel)].prepare(X, None, M)
+    index = _own_index(X, None, None)
+
+    def values(*rows: Array) -> Array:
+        *rest, index, here = rows
+        eye = self_mask(index, X.shape[0]).astype(X.dtype)
+        both = here[:, None] & present[None, :]
+        return jnp.where(both, setup.values(kernel, tuple(rest), index), eye)
+
+    block = _even_block(setup, X, X.shape[0])
+    return map_row_blocks(values, block, *setup.rows, index, present)
 
 
 def matvec(
@@ -116,7 +138,8 @@ def matvec(
     M : array of shape (d, d) or (d,), or None
         Mahalanobis matrix.
     block_size : int or None
-        Rows of `X` at a time; None chooses about 512 MiB of temporaries.
+        Rows of `X` at a time; None chooses 32 MiB of temporaries on a
+        CPU and 512 MiB elsewhere.
 
     Returns
     -------
@@ -193,7 +216,8 @@ def grad(
         For each x the row of Z that is the same sample, or -1. Its pair contributes
         nothing, whatever round-off makes of the distance.
     block_size : int or None
-        Rows of `X` at a time; None chooses about 512 MiB of temporaries.
+        Rows of `X` at a time; None chooses 32 MiB of temporaries on a
+        CPU and 512 MiB elsewhere.
 
     Returns
     -------
@@ -289,7 +313,8 @@ def agop(
     self_index : int array of shape (n,) or None
         For each x the row of Z that is the same sample, or -1.
     block_size : int or None
-        Rows of `X` at a time; None chooses about 512 MiB of temporaries. It does not
+        Rows of `X` at a time; None chooses 32 MiB of temporaries on a
+        CPU and 512 MiB elsewhere. It does not
         change the result beyond round-off.
 
     Returns
@@ -396,6 +421,14 @@ def _block(
 ) -> int:
     bytes_per_row = X.dtype.itemsize * (arrays * m + 2 * extra)
     return choose_block(X.shape[0], bytes_per_row, block_size)
+
+
+def _even_block(setup: Any, X: Array, m: int) -> int:
+    """Return a block that divides the rows, so that no result is cut and copied."""
+    n = X.shape[0]
+    block = _block(setup, X, m, 3, None)
+    even = next((b for b in range(block, 0, -1) if n % b == 0), n)
+    return even if 4 * even >= block else n
 
 
 def _check(kernel: KernelSpec, X: Any, Z: Any, M: Any, alpha: Any = None) -> None:

@@ -26,10 +26,10 @@ __all__ = ["RFMEngine", "RFMProblem", "engine", "rfm_step"]
 
 
 def bucket(n: int) -> int:
-    """Return the padded size of `n` rows: a power of two, then multiples of 128."""
+    """Return the padded size of `n` rows: a power of two, then multiples of 64."""
     if n <= 256:
         return 1 << max(0, n - 1).bit_length()
-    return -(-n // 128) * 128
+    return -(-n // 64) * 64
 
 
 def _normalized(M: jax.Array, normalize: str, power: jax.Array | None) -> jax.Array:
@@ -108,9 +108,7 @@ def rfm_step(
     numbers : array of shape (6,)
         Status, jitter, residual, training loss, validation loss, AGOP scale.
     """
-    both = present[:, None] & present[None, :]
-    eye = jnp.eye(X.shape[0], dtype=X.dtype)
-    K = jnp.where(both, kernels.pairwise(kernel, X, None, M), eye)
+    K = kernels.padded_gram(kernel, X, M, present)
     # Padding keeps weight 1 in the solve, where its row is that of the identity.
     solve_weights = jnp.where(present, weights, 1.0)
     solved = linalg.ridge_solve(
