@@ -7,11 +7,20 @@ repeats, so that every backend stops, resumes and reports alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from mlmethods.interfaces import Array, Center, KernelSpec, NDArray
+from mlmethods.interfaces import Array, Center, KernelSpec, NDArray, PyTree
 
-__all__ = ["Engine", "Problem", "RFMConfig", "Rows", "Step", "direct_bytes"]
+__all__ = [
+    "Engine",
+    "PerceptronConfig",
+    "Problem",
+    "RFMConfig",
+    "Rows",
+    "Step",
+    "TrainedPerceptron",
+    "direct_bytes",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,48 @@ class Engine(Protocol):
     ) -> NDArray:
         """Return the gradients of the predictions, (n, c, d)."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptronConfig:
+    """A perceptron and its training, for tests of the feature ansatz.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Units of each hidden layer.
+    init_scale : float
+        Multiplies the initial weights, whose variance is else 2 / inputs.
+    optimizer : {"sgd", "adam"}
+        Who turns gradients into updates.
+    learning_rate, weight_decay : float
+        Its settings; the decay is added to the gradient.
+    batch_size : int
+        Rows in a batch.
+    keep_epochs : tuple of int
+        Epochs after which the weights are kept, ascending; the last ends the training.
+    """
+
+    hidden: tuple[int, ...]
+    init_scale: float = 1.0
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 0.0
+    batch_size: int = 128
+    keep_epochs: tuple[int, ...] = (10,)
+
+
+class TrainedPerceptron(NamedTuple):
+    """A network and what it was at the start and after the kept epochs.
+
+    `model` and the pytrees of `params` are the backend's; `epochs` begins with 0, and
+    the loss of epoch 0 is NaN.
+    """
+
+    model: Any
+    epochs: tuple[int, ...]
+    params: list[PyTree]
+    losses: list[float]
 
 
 def direct_bytes(n: int, d: int, c: int, dtype: str) -> int:

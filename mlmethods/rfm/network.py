@@ -193,7 +193,7 @@ def agop(
     samples = _samples(X)
     analytic = jac is not None or hasattr(fn_or_model, "gradients")
     if not analytic:
-        chosen, engine = _engine(backend, "network_agop")
+        chosen, engine = network_engine(backend, "network_agop")
         wide = chosen.info.default_dtype if dtype == "auto" else dtype
         result = engine.network_agop(
             fn_or_model,
@@ -234,7 +234,8 @@ def _samples(X: ArrayLike) -> NDArray:
     return samples
 
 
-def _engine(backend: str | Backend, function: str) -> tuple[Backend, Any]:
+def network_engine(backend: str | Backend, function: str) -> tuple[Backend, Any]:
+    """Return a backend and its RFM engine, which must offer `function`."""
     chosen = get_backend(backend, "engine:rfm")
     engine = chosen.engine("rfm")
     if not hasattr(engine, function):
@@ -349,7 +350,7 @@ def neural_feature_matrix(
     OperationNotSupportedError
         If the backend cannot read networks.
     """
-    chosen, engine = _engine(backend, "layer_reports")
+    chosen, engine = network_engine(backend, "layer_reports")
     reports = engine.layer_reports(
         model,
         None if sample is None else chosen.asarray(_samples(sample), dtype="float32"),
@@ -419,7 +420,7 @@ def feature_ansatz(
         raise InvalidInputError(f"layers must be a sequence of names, got {layers!r}")
     if batch_size is not None:
         batch_size = check_integer("batch_size", batch_size, minimum=1)
-    chosen, engine = _engine(backend, "layer_reports")
+    chosen, engine = network_engine(backend, "layer_reports")
     wide = chosen.info.default_dtype if dtype == "auto" else dtype
     reports = engine.layer_reports(
         model,

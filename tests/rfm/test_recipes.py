@@ -39,7 +39,7 @@ def keel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_recipes_are_registered_and_one_is_for_the_demo() -> None:
     found = {entry.name: entry for entry in find_recipes("rfm")}
-    assert {"rfm-tables", "rfm-lowrank", "rfm-uci"} <= set(found)
+    assert {"rfm-tables", "rfm-lowrank", "rfm-nfa", "rfm-uci"} <= set(found)
     assert found["rfm-tables"].demo
     assert found["rfm-tables"].about
     compile(found["rfm-tables"].code, "code", "exec")
@@ -155,3 +155,12 @@ def test_lowrank_improves_update_by_update_on_fewer_rows(
     assert support.ours == "0, 1, 5"
     # Target variance: E[x0^2 x1^2] / 2 with x ~ N(0, 1/4).
     assert errors[0] < 1 / 32
+
+
+@pytest.mark.slow
+def test_weights_of_a_network_correlate_with_its_gradients(tmp_path: Path) -> None:
+    result = run_recipe("rfm-nfa", out=tmp_path, seed=1)
+    assert result.passed
+    table = pd.read_csv(tmp_path / "rfm-nfa" / "correlations.csv")
+    assert table["layer"].nunique() == 6
+    assert set(table["power"]) == {0.5, 1.0}

@@ -13,9 +13,9 @@ import numpy as np
 from jax.lax.linalg import triangular_solve
 
 try:
-    from jaxlib.lapack import prepare_lapack_call
+    from jaxlib import lapack
 except ImportError:  # it is no public interface of jaxlib
-    prepare_lapack_call = None
+    lapack = None  # type: ignore[assignment]
 
 __all__ = ["factor", "solve"]
 
@@ -36,7 +36,7 @@ def factor(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     good : bool array of shape ()
         Whether the matrix is positive definite.
     """
-    if prepare_lapack_call is None:
+    if lapack is None:
         return _public(matrix)
     return jax.lax.platform_dependent(matrix, cpu=_in_place, default=_public)
 
@@ -68,10 +68,9 @@ def _public(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _in_place(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
-    assert prepare_lapack_call is not None
     # LAPACK sees the transpose, an equal matrix, and its lower triangle is our upper.
     R, info = jax.ffi.ffi_call(
-        prepare_lapack_call("potrf_ffi", matrix.dtype),
+        lapack.prepare_lapack_call("potrf_ffi", matrix.dtype),
         (
             jax.ShapeDtypeStruct(matrix.shape, matrix.dtype),
             jax.ShapeDtypeStruct((), np.int32),

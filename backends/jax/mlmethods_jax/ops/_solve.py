@@ -95,7 +95,7 @@ def _ridge(
             )
             if regs.shape[0] == 1:
                 # A loop of one turn would copy the matrix.
-                solved = tuple(a[None] for a in one(regs[0]))
+                solved = jax.tree.map(lambda a: a[None], one(regs[0]))
             else:
                 solved = jax.lax.map(one, regs)
         beta, status, jitter, residual = solved

@@ -17,7 +17,7 @@ import numpy as np
 
 import mlmethods_jax._pytrees  # noqa: F401
 from mlmethods.interfaces import KernelSpec, NDArray
-from mlmethods.rfm.contract import RFMConfig, Rows, Step
+from mlmethods.rfm.contract import RFMConfig, Rows, Step, TrainedPerceptron
 from mlmethods_jax.ops import kernels, linalg
 from mlmethods_jax.ops._precision import as_spec, x64
 from mlmethods_jax.rfm.network import layer_reports, network_agop
@@ -250,6 +250,13 @@ class RFMEngine:
 
     network_agop = staticmethod(network_agop)
     layer_reports = staticmethod(layer_reports)
+
+    def train_perceptron(self, *args: Any, **options: Any) -> TrainedPerceptron:
+        """Train the network of :mod:`mlmethods_jax.rfm.perceptron`."""
+        # A fit of a kernel machine needs neither flax nor optax.
+        from mlmethods_jax.rfm.perceptron import train_perceptron
+
+        return train_perceptron(*args, **options)
 
     def problem(
         self,
