@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from mlmethods.backend import get_backend
+from mlmethods.common.buckets import pad_rows
 from mlmethods.common.checkpoint import load_estimator, save_estimator
 from mlmethods.common.memory import require_memory, resolve_memory_limit
 from mlmethods.common.validation import check_choice, check_real
@@ -223,7 +224,7 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         alpha = self.dual_coef_.reshape(len(self.X_fit_), -1)
         native = [
             backend.asarray(array, dtype=dtype)
-            for array in (_pad_to_bucket(rows), self.X_fit_, alpha)
+            for array in (pad_rows(rows), self.X_fit_, alpha)
         ]
         product = backend.kernels.matvec(self.kernel_.to_spec(), *native)
         values = np.asarray(backend.to_numpy(product))[: len(rows)]
@@ -390,10 +391,3 @@ def _accept_iterative(result: SolveResult) -> tuple[NDArray, float]:
             f"{float(result.residual):.1e}; raise reg, or use solver='cholesky'"
         )
     raise SingularKernelError(f"solver='cg': {status.message}")
-
-
-def _pad_to_bucket(X: NDArray) -> NDArray:
-    """Repeat the last row up to a size that queries share: few programs compile."""
-    n = len(X)
-    size = 1 << max(0, n - 1).bit_length() if n <= 256 else -(-n // 128) * 128
-    return np.pad(X, [(0, size - n), (0, 0)], mode="edge")

@@ -12,7 +12,7 @@ from mlmethods.common.result import read_result
 from mlmethods.datasets import load_table
 from mlmethods.datasets.catalog import KEEL_NAMES, lookup
 from mlmethods.errors import DatasetNotFoundError
-from mlmethods.rfm import recipes
+from mlmethods.rfm.recipes import lowrank, uci
 
 PEERS = ("Laplace kernel", "random forest")
 
@@ -50,7 +50,7 @@ def test_the_summary_agrees_with_a_direct_count(seed: int) -> None:
     # Rounded: ties occur, and share their rank.
     values = np.random.default_rng(seed).uniform(0.6, 1, (12, 4)).round(1)
     by_set = pd.DataFrame(values, columns=list("abcd"))
-    summary = recipes.summarize(by_set).loc[list("abcd")]
+    summary = uci.summarize(by_set).loc[list("abcd")]
     best = values.max(axis=1, keepdims=True)
     np.testing.assert_allclose(summary["accuracy"], values.mean(axis=0))
     np.testing.assert_allclose(summary["PMA"], (values / best).mean(axis=0))
@@ -59,7 +59,7 @@ def test_the_summary_agrees_with_a_direct_count(seed: int) -> None:
         np.testing.assert_allclose(summary[name], reached)
     ranks = np.mean([rankdata(-row) for row in values], axis=0)
     np.testing.assert_allclose(summary["rank"], ranks)
-    means = recipes.summarize(by_set)["accuracy"]
+    means = uci.summarize(by_set)["accuracy"]
     assert means.is_monotonic_decreasing
 
 
@@ -72,18 +72,18 @@ def test_uci_takes_the_first_sound_sets_in_order_of_name() -> None:
     sound = [name for name in KEEL_NAMES if lookup(f"keel:{name}").sound]
     assert {"crx", "australian", "ring"}.isdisjoint(sound)
     assert sound == sorted(sound)
-    assert list(recipes.QUICK_SETS) == [n for n in sound if n in recipes.QUICK_SETS]
-    assert len(recipes.QUICK_SETS) == 20
+    assert list(uci.QUICK_SETS) == [n for n in sound if n in uci.QUICK_SETS]
+    assert len(uci.QUICK_SETS) == 20
 
 
 def test_uci_learns_a_rule_in_every_fold_of_every_set(
     keel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "QUICK_SETS", ("banana", "tae"))
-    monkeypatch.setattr(recipes, "_UCI_FOLDS", 2)
-    monkeypatch.setitem(recipes._REGS, False, (0.1,))
-    monkeypatch.setitem(recipes._TREES, False, 10)
-    monkeypatch.setattr(recipes, "_UCI_UPDATES", 1)
+    monkeypatch.setattr(uci, "QUICK_SETS", ("banana", "tae"))
+    monkeypatch.setattr(uci, "_UCI_FOLDS", 2)
+    monkeypatch.setitem(uci._REGS, False, (0.1,))
+    monkeypatch.setitem(uci._TREES, False, 10)
+    monkeypatch.setattr(uci, "_UCI_UPDATES", 1)
     result = run_recipe("rfm-uci", out=tmp_path, backend="numpy", data_root=keel)
     folder = tmp_path / "rfm-uci"
     assert read_result(folder / "result.json") == result
@@ -103,7 +103,7 @@ def test_uci_learns_a_rule_in_every_fold_of_every_set(
 def test_the_search_never_sees_a_test_row(monkeypatch: pytest.MonkeyPatch) -> None:
     table = load_table("iris")
     y = np.unique(table.y, return_inverse=True)[1]
-    problem = recipes._Problem("iris", table.X, y)
+    problem = uci._Problem("iris", table.X, y)
     seen = []
 
     class Spy:
@@ -123,9 +123,9 @@ def test_the_search_never_sees_a_test_row(monkeypatch: pytest.MonkeyPatch) -> No
         chosen.model = chosen
         return chosen
 
-    monkeypatch.setattr(recipes, "_searches", lambda X, context: {"spy": search})
+    monkeypatch.setattr(uci, "_searches", lambda X, context: {"spy": search})
     context = type("Context", (), {"seed": 0, "full": False})()
-    rows = list(recipes._classify(problem, context))
+    rows = list(uci._classify(problem, context))
     assert [row["fold"] for row in rows] == [0, 1, 2, 3]
     tested = set(range(len(y))) - set.intersection(*seen)
     assert tested == set(range(len(y)))
@@ -145,7 +145,7 @@ def test_the_quick_experiment_meets_its_criterion(
 def test_lowrank_improves_update_by_update_on_fewer_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(recipes._LOWRANK_ROWS, False, 500)
+    monkeypatch.setitem(lowrank._LOWRANK_ROWS, False, 500)
     result = run_recipe("rfm-lowrank", out=tmp_path, backend="numpy")
     errors = [result.values[f"mse_{update}"] for update in range(6)]
     assert errors[5] < errors[1] < errors[0]

@@ -8,6 +8,7 @@ would have drawn.
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlmethods.interfaces import Seed
@@ -26,6 +27,8 @@ STREAM_DATA = 1
 STREAM_DROPOUT = 2
 STREAM_NOISE = 3
 
+_WORD = 0xFFFFFFFF
+
 
 def key_from_seed(seed: Seed) -> jax.Array:
     """Return the root key of an integer or a NumPy SeedSequence.
@@ -33,7 +36,7 @@ def key_from_seed(seed: Seed) -> jax.Array:
     Parameters
     ----------
     seed : int or numpy.random.SeedSequence
-        All 32 bits of an integer count; of a sequence, its first 32-bit word.
+        All 64 bits of an integer count; of a sequence, its first two words.
 
     Examples
     --------
@@ -42,8 +45,10 @@ def key_from_seed(seed: Seed) -> jax.Array:
     ()
     """
     if isinstance(seed, np.random.SeedSequence):
-        seed = int(seed.generate_state(1)[0])
-    return jax.random.key(int(seed) % 2**32)
+        words = seed.generate_state(2)
+    else:
+        words = np.array([int(seed) >> 32 & _WORD, int(seed) & _WORD], np.uint32)
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
 def stream(root: jax.Array, name: int, step: int | jax.Array = 0) -> jax.Array:

@@ -1,0 +1,74 @@
+"""What the RFM estimators refuse, or warn of, in their data."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from mlmethods.errors import InvalidInputError, NumericalWarning
+from mlmethods.interfaces import ArrayLike, NDArray
+
+__all__ = [
+    "check_same_width",
+    "check_weights",
+    "given_together",
+    "refuse_text",
+    "warn_of_scales",
+]
+
+_SCALE_RATIO = 1e4
+
+
+def given_together(X_val: ArrayLike | None, y_val: ArrayLike | None) -> bool:
+    if (X_val is None) != (y_val is None):
+        missing = "y_val" if y_val is None else "X_val"
+        raise InvalidInputError(
+            f"X_val and y_val must be given together, got no {missing}"
+        )
+    return X_val is not None
+
+
+def check_same_width(X_val: NDArray, X: NDArray) -> None:
+    if X_val.shape[1] != X.shape[1]:
+        raise InvalidInputError(
+            f"X_val must have {X.shape[1]} features as X has, got {X_val.shape[1]}"
+        )
+
+
+def check_weights(weights: NDArray) -> None:
+    if np.any(weights < 0):
+        raise InvalidInputError(
+            f"sample_weight must be >= 0, got a smallest entry of {weights.min()}"
+        )
+
+
+def refuse_text(X: Any) -> Any:
+    """Refuse string columns with advice; scikit-learn checks the rest."""
+    dtypes = getattr(X, "dtypes", None)
+    if dtypes is not None and hasattr(X, "columns"):
+        bad = [
+            str(name)
+            for name, dtype in zip(X.columns, dtypes, strict=True)
+            if getattr(dtype, "kind", "O") in "OUS" or str(dtype) in ("category", "str")
+        ]
+        if bad:
+            raise InvalidInputError(
+                f"X must be numeric, got text columns {', '.join(bad[:5])}; encode "
+                "them first, for example with ColumnTransformer and OneHotEncoder"
+            )
+    return X
+
+
+def warn_of_scales(X: NDArray) -> None:
+    scales = X.std(axis=0)
+    scales = scales[scales > 0]
+    if scales.size > 1 and scales.max() > _SCALE_RATIO * scales.min():
+        warnings.warn(
+            f"the columns of X differ in scale by a factor of "
+            f"{scales.max() / scales.min():.1g}; standardize them (StandardScaler), "
+            "since one bandwidth serves all",
+            NumericalWarning,
+            stacklevel=4,
+        )
