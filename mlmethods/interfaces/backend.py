@@ -134,8 +134,8 @@ class KernelOps(Protocol):
         """Return the gradient at each x of ``sum_j alpha_j k(x, z_j)``, [n, c, d].
 
         `self_index` [n] names, for each x, the row of Z that is the same sample
-        (-1: none); its pair contributes nothing. Pairs at distance zero contribute
-        nothing, never NaN.
+        (-1: none); its pair contributes nothing where the kernel depends on x - z.
+        Pairs at distance zero contribute nothing there, never NaN.
         """
         ...
 

@@ -30,6 +30,7 @@ from mlmethods.rfm._inputs import warn_of_scales
 from mlmethods.rfm.contract import Engine, RFMConfig, Rows, direct_bytes
 from mlmethods.rfm.generic_engine import OPERATIONS, GenericEngine
 from mlmethods.rfm.loop import Iterates, fingerprint, run
+from mlmethods.rfm.network import matrix_power_psd
 
 __all__ = ["RecursiveFeatureMachine"]
 
@@ -100,7 +101,7 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         check_integer("n_iter", self.n_iter, minimum=0)
         check_choice("center", self.center, ("none", "per_output", "pooled"))
         check_real("agop_power", self.agop_power, minimum=0, open_minimum=True)
-        check_choice("normalize", self.normalize, ("max", "trace", "mean_diag", "none"))
+        check_choice("normalize", self.normalize, ("max", "trace", "none"))
         check_integer("agop_samples", self.agop_samples, minimum=1)
         if self.early_stopping not in (True, False, "auto"):
             raise InvalidInputError(
@@ -444,10 +445,8 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         """
         check_is_fitted(self, "M_")
         points = self._queries(X)
-        if self.M_.ndim == 1:
-            return points * np.sqrt(np.maximum(self.M_, 0))
-        w, V = np.linalg.eigh(self.M_.astype(np.float64))
-        return points @ ((V * np.sqrt(np.maximum(w, 0))) @ V.T)
+        root = matrix_power_psd(self.M_, 0.5)
+        return points * root if root.ndim == 1 else points @ root
 
     def _staged(self, X: ArrayLike) -> Iterator[NDArray]:
         check_is_fitted(self, "M_")

@@ -39,7 +39,7 @@ class RFMConfig:
         How the AGOP is centered.
     agop_power : float
         s in M = normalize(AGOP)^s.
-    normalize : {"max", "trace", "mean_diag", "none"}
+    normalize : {"max", "trace", "none"}
         What the AGOP is divided by before the power.
     dtype : {"float32", "float64"}
         Of the kernel matrix and of M.

@@ -53,7 +53,7 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         Which mean gradient the AGOP subtracts.
     agop_power : float, default=1.0
         s in M = normalize(AGOP)^s, a power of the Mahalanobis matrix.
-    normalize : {"max", "trace", "mean_diag", "none"}, default="max"
+    normalize : {"max", "trace", "none"}, default="max"
         What divides the AGOP before the power: its largest entry, its trace over d,
         or nothing.
     agop_samples : int, default=20000

@@ -28,7 +28,6 @@ def normalized(M: NDArray, normalize: str, power: float) -> NDArray:
     scale = {
         "max": M.max(),
         "trace": diagonal.mean(),
-        "mean_diag": diagonal.mean(),
         "none": 1.0,
     }[normalize]
     M = M / scale

@@ -472,7 +472,7 @@ def matrix_power_psd(M: ArrayLike, s: float) -> NDArray:
     Returns
     -------
     ndarray of the shape and floating dtype of M
-        Eigenvalues below zero by rounding count as zero.
+        Eigenvalues that are no more than rounding count as zero.
 
     Raises
     ------
@@ -509,7 +509,9 @@ def matrix_power_psd(M: ArrayLike, s: float) -> NDArray:
         raise NotPositiveDefiniteError(
             f"M must be positive semidefinite, but has the eigenvalue {values.min():g}"
         )
-    powered = np.maximum(values, 0) ** s
+    # The root of a rounding error of 1e-16 would be 1e-8.
+    noise = tolerance / 10
+    powered = np.where(values > noise, values, 0.0) ** s
     if square:
         return ((vectors * powered) @ vectors.T).astype(matrix.dtype)
     return powered.astype(matrix.dtype)

@@ -57,18 +57,16 @@ def test_exact_vectors(backend, kernel, updates, values, M, tolerance):
 
 
 def expected_failures(estimator):
-    reasons = {
-        "check_sample_weight_equivalence_on_dense_data": (
-            "from 50 rows on, the automatic hold-out draws rows whatever their weight; "
-            "without it the law is tested below"
-        )
-    }
-    if estimator.backend == "auto":
-        reasons |= dict.fromkeys(
-            ("check_methods_subset_invariance", "check_regressor_multioutput"),
-            "the default is float32, the check's tolerance 1e-7",
-        )
-    return reasons
+    if estimator.backend == "numpy" or estimator.dtype == "float64":
+        return {}
+    return dict.fromkeys(
+        (
+            "check_methods_subset_invariance",
+            "check_regressor_multioutput",
+            "check_sample_weight_equivalence_on_dense_data",
+        ),
+        "the default is float32, the check's tolerance 1e-7",
+    )
 
 
 @parametrize_with_checks(
@@ -81,6 +79,14 @@ def expected_failures(estimator):
     expected_failed_checks=expected_failures,
 )
 def test_sklearn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [RFMRegressor(dtype="float64"), RFMClassifier(dtype="float64")]
+)
+def test_sklearn_contract_in_float64(estimator, check):
     check(estimator)
 
 
