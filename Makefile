@@ -109,6 +109,7 @@ data: | $(BIN)/python
 
 clean:
 	rm -rf build dist .cache/jax .pytest_cache .mypy_cache .ruff_cache \
-		.import_linter_cache .hypothesis
+		.import_linter_cache .hypothesis docs/api/generated docs/gallery_built \
+		docs/sg_execution_times.rst
 	find mlmethods backends tests benchmarks docs -name __pycache__ -prune \
 		-exec rm -rf {} +

@@ -98,6 +98,7 @@ def check_backend(
     *,
     expected_failures: Mapping[str, str] | None = None,
     ops: Iterable[str] | None = None,
+    dtypes: Iterable[str] | None = None,
 ) -> ConformanceReport:
     """Hold a backend to the contract of everything that it declares.
 
@@ -117,6 +118,8 @@ def check_backend(
         fail is itself a failure.
     ops : iterable of str, optional
         Check these only; names as :func:`conformance_names` lists them.
+    dtypes : iterable of str, optional
+        Check in these only; by default in every dtype that the backend declares.
 
     Returns
     -------
@@ -128,7 +131,8 @@ def check_backend(
         If anything fails that was not expected to; the message names each operation
         and each failed check.
     InvalidInputError
-        If `ops` or `expected_failures` has a name that is not checked.
+        If `ops` or `expected_failures` has a name that is not checked, or `dtypes`
+        one that the backend does not declare.
 
     Examples
     --------
@@ -148,12 +152,19 @@ def check_backend(
                 f"{argument} must name what backend {backend.info.name!r} is checked "
                 f"for ({', '.join(known)}), got {', '.join(unknown)}"
             )
+    declared = sorted(backend.info.dtypes)
+    chosen = declared if dtypes is None else sorted(dtypes)
+    if not set(chosen) <= set(declared) or not chosen:
+        raise InvalidInputError(
+            f"dtypes must be among {', '.join(declared)}, which backend "
+            f"{backend.info.name!r} declares, got {', '.join(chosen) or 'none'}"
+        )
     passed: list[str] = []
     failures: dict[str, tuple[str, ...]] = {}
     expected: dict[str, str] = {}
     declined: dict[str, str] = {}
     for name in names:
-        messages = tuple(_failures(backend, name, declined))
+        messages = tuple(_failures(backend, name, chosen, declined))
         reason = expected_failures.get(name)
         if messages and reason is not None:
             expected[name] = reason
@@ -177,7 +188,9 @@ def check_backend(
     return report
 
 
-def _failures(backend: Backend, name: str, declined: dict[str, str]) -> Iterator[str]:
+def _failures(
+    backend: Backend, name: str, dtypes: list[str], declined: dict[str, str]
+) -> Iterator[str]:
     """Yield one sentence for each failed check of `name`."""
     oracle = get_backend("numpy")
     for op in (name, *_COMPANIONS.get(name, ())):
@@ -190,7 +203,6 @@ def _failures(backend: Backend, name: str, declined: dict[str, str]) -> Iterator
     checks = [*CHECKS[name]]
     if name.startswith("engine:"):
         checks.insert(0, EVERY_ENGINE)
-    dtypes = sorted(backend.info.dtypes)
     for dtype in dtypes[:1] if name == "backend.info" else dtypes:
         trial = Trial(backend, oracle, name, dtype)
         for one in checks:

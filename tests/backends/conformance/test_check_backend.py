@@ -506,6 +506,22 @@ def test_a_name_that_is_not_checked_is_refused(argument):
         check_backend("numpy", **{argument: {"linalg.qr": "reason"}})
 
 
+@pytest.mark.parametrize("dtypes", [["float16"], []])
+def test_a_dtype_that_is_not_declared_is_refused(dtypes):
+    with pytest.raises(InvalidInputError, match="dtypes must be among"):
+        check_backend("numpy", ops=["linalg.eigh"], dtypes=dtypes)
+
+
+def test_dtypes_restrict_the_trials():
+    loopback = LoopbackBackend(mlmethods.get_backend("jax"))
+    check_backend(loopback, ops=["kernels.matvec"], dtypes=["float32"])
+    made = [
+        call.keywords.get("dtype") for call in loopback.calls if call.name == "asarray"
+    ]
+    assert "float32" in made
+    assert "float64" not in made
+
+
 def test_a_backend_that_knows_fewer_kernels_says_so():
     def can_run(name, /, **facts):
         kernel = facts.get("kernel")
