@@ -110,6 +110,6 @@ data: | $(BIN)/python
 clean:
 	rm -rf build dist .cache/jax .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis docs/api/generated docs/gallery_built \
-		docs/sg_execution_times.rst
+		docs/sg_execution_times.rst docs/generated_ratios.csv
 	find mlmethods backends tests benchmarks docs -name __pycache__ -prune \
 		-exec rm -rf {} +

@@ -33,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=_HERE / "results" / "latest", metavar="DIR"
     )
+    parser.add_argument(
+        "--record", action="store_true", help="put the ratios into baseline.json"
+    )
     parser.add_argument("--measure-memory", help=argparse.SUPPRESS)
     return parser
 
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _measure_memory(json.loads(options.measure_memory))
     if not 1 <= options.threads <= available_cores():
         parser.error(f"--threads must be 1 to {available_cores()}")
+    if options.record and options.quick:
+        parser.error("--record needs the full sizes")
     if options.rounds < 7:
         parser.error("--rounds must be at least 7")
     prepare(options.threads)
@@ -90,6 +95,7 @@ def _tell(text: str) -> None:
 def _run(
     cases: list[Any], peers: set[str] | None, options: argparse.Namespace
 ) -> dict[str, Any]:
+    from benchmarks.harness.baseline import record
     from benchmarks.harness.report import write_report
     from benchmarks.harness.run import run_case
     from benchmarks.harness.targets import judge, load_targets
@@ -121,6 +127,8 @@ def _run(
         _tell(f"target {row['case']} vs {row['peer']} {row['size']}: {row['verdict']}")
     for path in write_report(results, options.out):
         _tell(f"wrote {path}")
+    if options.record:
+        record(results, _HERE / "results" / "baseline.json")
     return results
 
 

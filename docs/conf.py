@@ -1,5 +1,7 @@
 """Configuration of the documentation; ``make docs`` builds it without a network."""
 
+import csv
+import json
 import os
 import sys
 from pathlib import Path
@@ -60,3 +62,23 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"mlmethods {release}"
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False}
+
+
+def write_ratios(app):
+    """Write the table of the benchmarks page from the ratios that were recorded."""
+    baseline = json.loads((ROOT / "benchmarks/results/baseline.json").read_text())
+    rows = [("case", "size", "peer", "ours / peer", "95 % interval", "first call")]
+    for row in baseline["ratios"]:
+        median, low, high = row["cpu"]
+        size = ", ".join(f"{name}={value}" for name, value in row["size"].items())
+        interval = f"{low:.2f} to {high:.2f}"
+        first = f"{row['first_cpu'][0]:.2f}"
+        rows.append((row["case"], size, row["peer"], f"{median:.2f}", interval, first))
+    table = ROOT / "docs" / "generated_ratios.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def setup(app):
+    """Connect what is made at build time."""
+    app.connect("builder-inited", write_ratios)

@@ -136,6 +136,38 @@ def test_reports_show_losses_and_absences(results, tmp_path) -> None:
         assert path.read_text().lstrip().startswith("<?xml")
 
 
+def test_a_baseline_keeps_ratios_and_replaces_what_was_run_again(
+    results, tmp_path
+) -> None:
+    from benchmarks.harness.baseline import record
+
+    def ratios():
+        return json.loads(path.read_text())["ratios"]
+
+    path = tmp_path / "baseline.json"
+    run = {
+        "machine": {"processor": "x", "cores": 2, "load": 0.5},
+        "threads": 1,
+        "versions": {},
+        "quick": False,
+        "cases": [results[0]],
+    }
+    record(run, path)
+    assert {(row["peer"], row["size"]["n"]) for row in ratios()} == {
+        ("slower", 2),
+        ("slower", 4),
+    }
+    assert "median" not in path.read_text()
+    other = {**run, "cases": [{**results[0], "name": "another"}]}
+    for _ in range(2):
+        record(other, path)
+        assert len(ratios()) == 4
+    record({**other, "threads": 2}, path)
+    assert {row["case"] for row in ratios()} == {"another"}
+    with pytest.raises(ValueError, match="quick"):
+        record({**run, "quick": True}, path)
+
+
 def test_rounds_rotate_so_that_none_is_always_first() -> None:
     from benchmarks.harness.timer import race
 

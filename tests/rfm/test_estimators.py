@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
@@ -16,7 +17,7 @@ from mlmethods.errors import (
     NumericalWarning,
 )
 from mlmethods.kernels import LaplaceKernel, LpqKernel, SumPowerLaplaceKernel
-from mlmethods.rfm import RFMClassifier, RFMRegressor, kernel_agop
+from mlmethods.rfm import RFMClassifier, RFMRegressor, agop, kernel_agop
 from mlmethods_jax.testing import compile_guard
 
 BACKENDS = ("numpy", "jax")
@@ -290,3 +291,26 @@ def test_text_columns_are_refused_with_advice():
     table = pd.DataFrame({"a": [1.0, 2.0], "city": ["x", "y"]})
     with pytest.raises(InvalidInputError, match=r"city.*ColumnTransformer"):
         RFMRegressor().fit(table, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", ["laplace", "gaussian"])
+def test_agop_is_that_of_the_differentiated_predictions(backend, kernel, diabetes):
+    X, y = diabetes[0][:60], np.column_stack([diabetes[1], diabetes[1] ** 2])[:60]
+    model = RFMRegressor(
+        kernel, bandwidth=4.0, reg=1.0, n_iter=2, backend=backend, dtype="float64"
+    ).fit(X, y / y.std(axis=0))
+    centers, alpha, M = model.X_fit_, model.dual_coef_, model.M_
+
+    def predict(x):
+        u = x[None, :] - centers
+        r2 = jnp.einsum("nd,de,ne->n", u, M, u)
+        scaled = jnp.sqrt(r2) / 4 if kernel == "laplace" else r2 / 32
+        return jnp.exp(-scaled) @ alpha
+
+    queries = diabetes[0][60:80]
+    expected = agop(predict, queries, backend="jax", dtype="float64")
+    np.testing.assert_allclose(model.agop(queries), expected, rtol=1e-9, atol=1e-12)
+    # The rows of the fit: each leaves out its own term, where Laplace has a kink.
+    own = np.mean(np.einsum("ncd,nce->nde", *[model.gradients(X)] * 2), axis=0)
+    np.testing.assert_allclose(model.agop(), own, rtol=1e-9, atol=1e-12)

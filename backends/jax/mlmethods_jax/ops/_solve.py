@@ -258,7 +258,8 @@ def _by_cholesky(
     R, jitter, good = _factor(system, reg, ladder)
     beta = solve_factored(R, right)
     _, relative = system.residual(beta, right, reg + jitter)
-    good = good & _finite(beta) & jnp.isfinite(relative)
+    # A residual is finite only where the solution is.
+    good = good & jnp.isfinite(relative)
     status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
     status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
     return beta, status.astype(jnp.int32), jitter, relative
@@ -280,7 +281,7 @@ def _mixed(
     def unfinished(state: Any) -> jax.Array:
         step, _, _, relative, change = state
         reached = (relative <= _REFINED) & (change <= _REFINED * 10)
-        return (step < _MAX_REFINEMENTS) & ~reached & jnp.isfinite(relative)
+        return (step <= _MAX_REFINEMENTS) & ~reached & jnp.isfinite(relative)
 
     def refine(state: Any) -> Any:
         step, beta, residual, _, _ = state
@@ -291,10 +292,9 @@ def _mixed(
         change = jnp.linalg.norm(delta) / jnp.where(size > 0, size, 1.0)
         return step + 1, beta, residual, relative, change
 
-    start = correction(right)
-    residual, relative = system.residual(start, right, reg)
-    infinite = jnp.full((), jnp.inf, right.dtype)
-    state = (jnp.zeros((), jnp.int32), start, residual, relative, infinite)
+    # The first turn solves, those after it refine.
+    one = jnp.ones((), right.dtype)
+    state = (jnp.zeros((), jnp.int32), jnp.zeros_like(right), right, one, one)
     _, beta, _, relative, change = jax.lax.while_loop(unfinished, refine, state)
     reached = good & (relative <= _REFINED) & (change <= _REFINED * 10)
 
@@ -329,7 +329,7 @@ def _by_eigh(
         )
         beta = dot(V, rotated / (w + reg + jitter)[:, None])
         _, relative = system.residual(beta, right, reg + jitter)
-        good = finite & jnp.any(enough) & _finite(beta)
+        good = finite & jnp.any(enough) & jnp.isfinite(relative)
         status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
         status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
         return beta, status.astype(jnp.int32), jitter, relative
