@@ -73,31 +73,23 @@ class Setup(NamedTuple):
         """Whether gradients still lack a matrix product with the root of M."""
         return self.root is not None and self.root.ndim == 2
 
-    def _totals(
-        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return the sums over the coordinates, and where the points coincide."""
-        x, norms = rows
-        shape = (x.shape[0], self.centers.shape[0])
+    def _total(self, kernel: KernelSpec, x: jax.Array) -> jax.Array:
+        """Return the sums over the coordinates."""
 
         def add(
-            sums: tuple[jax.Array, jax.Array], columns: tuple[jax.Array, jax.Array]
-        ) -> tuple[tuple[jax.Array, jax.Array], None]:
+            total: jax.Array, columns: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, None]:
             t = columns[0][:, None] - columns[1][None, :]
-            return (sums[0] + _phi(kernel, t), sums[1] + t**2), None
+            return total + _phi(kernel, t), None
 
-        zero = jnp.zeros(shape, x.dtype)
-        (total, r2), _ = jax.lax.scan(add, (zero, zero), (x.T, self.centers.T))
-        same = dist.self_mask(index, shape[1]) | dist.coincident(
-            r2, norms, self.center_norms
-        )
-        return total, same
+        zero = jnp.zeros((x.shape[0], self.centers.shape[0]), x.dtype)
+        return jax.lax.scan(add, zero, (x.T, self.centers.T))[0]
 
     def values(
         self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
-        total, _ = self._totals(kernel, rows, index)
+        total = self._total(kernel, rows[0])
         return _value(kernel, total, rows[0].shape[1])
 
     def product(
@@ -118,8 +110,12 @@ class Setup(NamedTuple):
         alpha: jax.Array,
     ) -> jax.Array:
         """Return b of shape (rows, c, d); the gradients are ``b M^{1/2}``."""
-        x = rows[0]
-        total, same = self._totals(kernel, rows, index)
+        x, norms = rows
+        total = self._total(kernel, x)
+        r2 = dist.squared_distances(x, norms, self.centers, self.center_norms)
+        same = dist.self_mask(index, len(self.centers)) | dist.coincident(
+            r2, norms, self.center_norms
+        )
         w = jnp.where(same, 0.0, _weight(kernel, total, x.shape[1]))
 
         def one_coordinate(columns: tuple[jax.Array, jax.Array]) -> jax.Array:

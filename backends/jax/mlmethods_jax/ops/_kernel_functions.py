@@ -63,7 +63,8 @@ def safe_power(x: jax.Array, exponent: jax.Array | float) -> jax.Array:
     """Return ``x ** exponent`` for x >= 0, with 0 (value and gradient) at x = 0."""
     # Tested for zero, not for positive: NaN must come through.
     zero = x <= 0
-    return jnp.where(zero, 0.0, jnp.where(zero, 1.0, x) ** exponent)
+    # XLA vectorizes exp and log on a CPU, and calls libm for each power.
+    return jnp.where(zero, 0.0, jnp.exp(exponent * jnp.log(jnp.where(zero, 1.0, x))))
 
 
 def _sqrt(x: jax.Array) -> jax.Array:
