@@ -31,7 +31,7 @@ def _ours(data: Heads) -> Callable[[], Any]:
     from mlmethods_jax.ops.nn import attention
 
     arrays = [jax.device_put(array) for array in data]
-    run = jax.jit(lambda q, k, v: attention(q, k, v, causal=True))
+    run = jax.jit(lambda q, k, v: attention(q, k, v, causal=True, block_size="auto"))
     return lambda: jax.block_until_ready(run(*arrays))
 
 

@@ -252,14 +252,15 @@ class NeuralOps(Protocol):
         key_segments: Array | None = None,
         causal: bool = False,
         scale: float | None = None,
-        block_size: int | None = None,
+        block_size: int | Literal["auto"] | None = None,
     ) -> Array:
         """Return softmax attention [b, t, h, e] of q [b, t, h, e], k, v [b, s, h, e].
 
         `bias` and the boolean `mask` (True: attend) broadcast to [b, h, t, s] on axes
         of size 1; `key_mask` is [b, s], segments [b, t] and [b, s]. `causal` is
         aligned at the bottom right. Rows with nothing to attend to give zeros. With
-        `block_size` no [t, s] array exists, forward or backward.
+        `block_size` no [t, s] array exists, forward or backward; "auto" lets the
+        backend choose for speed.
         """
         ...
 

@@ -219,7 +219,18 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
                     callback=report,
                     checkpoint_dir=self.checkpoint_dir,
                     identity=fingerprint(
-                        config, self.n_iter, rows, val_rows, agop_rows
+                        config,
+                        self.n_iter,
+                        rows,
+                        val_rows,
+                        agop_rows,
+                        policy=(
+                            backend.info.name,
+                            self.early_stopping,
+                            self.early_stop_multiplier,
+                            self.keep_iterates,
+                            getattr(self.scoring, "__qualname__", str(self.scoring)),
+                        ),
                     ),
                     bandwidth=self.bandwidth_,
                 )

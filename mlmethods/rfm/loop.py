@@ -119,21 +119,23 @@ def run(
                     elapsed=time.perf_counter() - start,
                 )
             )
-            if t < n_iter and step.agop_scale <= 0:
+            flat = t < n_iter and step.agop_scale <= 0
+            if flat:
                 warnings.warn(
                     "the average gradient outer product is zero (the targets are "
                     "constant or reg is very large); M stays as it was",
                     NumericalWarning,
                     stacklevel=4,
                 )
-                break
             M = step.M_next
+            worse = has_validation and _should_stop(
+                value, found.best_score, stop_multiplier
+            )
+            done = total if flat or worse else t + 1
             if checkpoint_dir is not None:
                 keep_best()
-                _write(checkpoint_dir, identity, found, np.asarray(to_numpy(M)), t + 1)
-            if has_validation and _should_stop(
-                value, found.best_score, stop_multiplier
-            ):
+                _write(checkpoint_dir, identity, found, np.asarray(to_numpy(M)), done)
+            if done == total:
                 break
     except KeyboardInterrupt as interrupt:
         keep_best()
@@ -199,8 +201,12 @@ def fingerprint(
     rows: Rows,
     validation: Rows | None,
     agop_rows: NDArray | None,
+    policy: tuple[Any, ...],
 ) -> str:
-    """Return a hash of everything that determines the run."""
+    """Return a hash of everything that determines the run.
+
+    `policy` is what decides besides configuration and data, such as the scorer.
+    """
     digest = hashlib.sha256()
     kernel = config.kernel
     settings = (
@@ -216,6 +222,7 @@ def fingerprint(
         config.dtype,
         config.solve_dtype,
         n_iter,
+        *policy,
     )
     digest.update(repr(settings).encode())
     for part in (rows, validation, agop_rows):
@@ -261,7 +268,8 @@ def _resume(
     if config.get("kind") != "rfm-checkpoint" or config.get("identity") != identity:
         raise CheckpointError(
             f"checkpoint_dir {os.fspath(directory)!r} holds the state of another fit "
-            "(other data or settings); give another folder, or delete it"
+            "(other data or settings; with random_state=None each fit holds out other "
+            "rows); give another folder, or delete it"
         )
     kept = [
         (arrays[f"kept_alpha_{i}"], arrays[f"kept_M_{i}"])

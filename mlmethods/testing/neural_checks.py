@@ -119,7 +119,7 @@ def does_not_depend_on_the_block_size(trial: Trial) -> None:
     bias = trial.rng().normal(size=(1, 3, 1, 7))
     attend = np.arange(7) <= np.arange(5)[:, None] + 2
     expected = _attention(q, k, v, bias, attend)
-    for block_size in (1, 4, 64):
+    for block_size in (1, 4, 64, "auto"):
         actual = trial.run(q, k, v, bias=bias, causal=True, block_size=block_size)
         trial.close(actual, expected, f"with block_size={block_size} the result")
 

@@ -234,6 +234,26 @@ def test_interrupted_fit_keeps_the_best_and_resumes_exactly(
     np.testing.assert_array_equal(resumed.predict(X), whole.predict(X))
     with pytest.raises(CheckpointError, match="another fit"):
         RFMRegressor(**settings | {"reg": 2.0}, checkpoint_dir=tmp_path).fit(X, y)
+    model = RFMRegressor(**settings, scoring="r2", checkpoint_dir=tmp_path)
+    with pytest.raises(CheckpointError, match="another fit"):
+        model.fit(X, y)
+
+
+def test_a_fit_that_stopped_early_does_not_go_on(diabetes, tmp_path):
+    X, y = diabetes
+    settings = {
+        "reg": 1e-3,
+        "bandwidth": 1.0,
+        "n_iter": 6,
+        "early_stop_multiplier": 1.0,
+        "random_state": 0,
+        "checkpoint_dir": tmp_path,
+    }
+    first = RFMRegressor(**settings).fit(X, y)
+    assert len(first.history_) < 7
+    again = RFMRegressor(**settings).fit(X, y)
+    assert again.history_ == first.history_
+    np.testing.assert_array_equal(again.predict(X), first.predict(X))
 
 
 def test_nothing_global_changes(diabetes):

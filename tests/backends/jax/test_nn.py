@@ -448,8 +448,8 @@ BAD = [
         {"query_segments": jnp.ones((2, 3)), "key_segments": jnp.ones((2, 5), int)},
         "query_segments must be an integer array",
     ),
-    ({"block_size": 0}, "block_size must be None or an integer >= 1"),
-    ({"block_size": 2.0}, "block_size must be None or an integer >= 1"),
+    ({"block_size": 0}, "block_size must be None, 'auto' or an integer >= 1"),
+    ({"block_size": 2.0}, "block_size must be None, 'auto' or an integer >= 1"),
 ]
 
 
@@ -476,3 +476,14 @@ def test_attention_refuses_what_does_not_fit(given, message):
 def test_bad_input(call, message):
     with pytest.raises(InvalidInputError, match=message):
         call()
+
+
+def test_automatic_tiles_change_no_value_and_spare_the_score_matrix(rng):
+    q, k, v = (rng.normal(size=(1, 300, 2, 8)).astype(np.float32) for _ in range(3))
+    dense = attention(q, k, v, causal=True)
+    tiled = attention(q, k, v, causal=True, block_size="auto")
+    np.testing.assert_allclose(tiled, dense, atol=2e-6)
+    short = attention(q[:, :9], k[:, :9], v[:, :9], block_size="auto")
+    np.testing.assert_array_equal(short, attention(q[:, :9], k[:, :9], v[:, :9]))
+    with pytest.raises(InvalidInputError, match="block_size must be None, 'auto'"):
+        attention(q, k, v, block_size="some")

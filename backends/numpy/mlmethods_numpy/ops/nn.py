@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def attention(
     key_segments: np.ndarray | None = None,
     causal: bool = False,
     scale: float | None = None,
-    block_size: int | None = None,
+    block_size: int | Literal["auto"] | None = None,
 ) -> np.ndarray:
     """Return softmax attention [b, t, h, e], one query at a time.
 
@@ -71,7 +71,7 @@ def attention(
         Query i attends to keys ``j <= i + s - t``.
     scale : float, optional
         Factor of the scores, ``1 / sqrt(e)`` by default.
-    block_size : int, optional
+    block_size : int, "auto" or None
         Without effect: one row of scores is all that ever exists.
 
     Raises
@@ -80,9 +80,10 @@ def attention(
         If a shape does not fit, a mask is not boolean, or only one of the segment
         arrays is given.
     """
-    if block_size is not None and block_size < 1:
+    whole = isinstance(block_size, int) and block_size >= 1
+    if block_size not in (None, "auto") and not whole:
         raise InvalidInputError(
-            f"block_size must be None or an integer >= 1, got {block_size!r}"
+            f"block_size must be None, 'auto' or an integer >= 1, got {block_size!r}"
         )
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     for name, x in (("q", q), ("k", k)):
