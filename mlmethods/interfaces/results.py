@@ -62,7 +62,8 @@ class SolveResult(NamedTuple):
     jitter : float array of shape () or (r,)
         What was added to the diagonal beyond `reg`.
     residual : float array of shape () or (r,)
-        ``|(K + (reg + jitter) I) alpha - Y| / |Y|`` in the Frobenius norm.
+        ``|(K + (reg + jitter) I) alpha - Y| / |Y|`` in the Frobenius norm; with
+        weights that of the system ``s K s`` that is solved.
     """
 
     alpha: Array

@@ -5,16 +5,21 @@ Coordinates are taken one at a time, so that no (n, m, d) array exists.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mlmethods.interfaces import KernelSpec
 from mlmethods_jax.ops import _distances as dist
-from mlmethods_jax.ops._kernel_functions import safe_power
+from mlmethods_jax.ops._kernel_functions import safe_power, safe_root
 
 __all__ = ["prepare"]
+
+
+# Without it the backward pass would keep an (n, m) array for each coordinate.
+_recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
 def _phi(kernel: KernelSpec, t: jax.Array) -> jax.Array:
@@ -76,11 +81,14 @@ class Setup(NamedTuple):
     def _total(self, kernel: KernelSpec, x: jax.Array) -> jax.Array:
         """Return the sums over the coordinates."""
 
+        @_recomputed
+        def phi(kernel: KernelSpec, a: jax.Array, b: jax.Array) -> jax.Array:
+            return _phi(kernel, a[:, None] - b[None, :])
+
         def add(
             total: jax.Array, columns: tuple[jax.Array, jax.Array]
         ) -> tuple[jax.Array, None]:
-            t = columns[0][:, None] - columns[1][None, :]
-            return total + _phi(kernel, t), None
+            return total + phi(kernel, *columns), None
 
         zero = jnp.zeros((x.shape[0], self.centers.shape[0]), x.dtype)
         return jax.lax.scan(add, zero, (x.T, self.centers.T))[0]
@@ -118,11 +126,16 @@ class Setup(NamedTuple):
         )
         w = jnp.where(same, 0.0, _weight(kernel, total, x.shape[1]))
 
-        def one_coordinate(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
-            t = columns[0][:, None] - columns[1][None, :]
-            return -dist.dot(w * _slope(kernel, t), alpha)
+        @_recomputed
+        def one_coordinate(
+            kernel: KernelSpec, w: jax.Array, alpha: jax.Array, a: jax.Array, b: Any
+        ) -> jax.Array:
+            return -dist.dot(w * _slope(kernel, a[:, None] - b[None, :]), alpha)
 
-        stacked = jax.lax.map(one_coordinate, (x.T, self.centers.T))
+        stacked = jax.lax.map(
+            lambda columns: one_coordinate(kernel, w, alpha, *columns),
+            (x.T, self.centers.T),
+        )
         return jnp.moveaxis(stacked, 0, 2)
 
     def outer(self, inner: jax.Array) -> jax.Array:
@@ -147,7 +160,7 @@ def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:
     x, z = dist.centered(X, Z)
     root = None
     if M is not None:
-        root = jnp.sqrt(jnp.maximum(M, 0.0)) if M.ndim == 1 else dist.metric_root(M)
+        root = safe_root(M) if M.ndim == 1 else dist.metric_root(M)
     u = dist.apply_metric(x, root)
     v = u if Z is None else dist.apply_metric(z, root)
     return Setup((u, jnp.sum(u**2, axis=1)), v, jnp.sum(v**2, axis=1), root)

@@ -26,6 +26,7 @@ __all__ = [
     "radial_value",
     "radial_weight",
     "safe_power",
+    "safe_root",
 ]
 
 RADIAL = frozenset({"laplace", "gaussian", "exp_power", "matern"})
@@ -67,7 +68,8 @@ def safe_power(x: jax.Array, exponent: jax.Array | float) -> jax.Array:
     return jnp.where(zero, 0.0, jnp.exp(exponent * jnp.log(jnp.where(zero, 1.0, x))))
 
 
-def _sqrt(x: jax.Array) -> jax.Array:
+def safe_root(x: jax.Array) -> jax.Array:
+    """Return the root of x >= 0, with 0 (value and gradient) at x = 0."""
     zero = x <= 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
@@ -88,11 +90,11 @@ def _gaussian_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
 
 
 def _laplace(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
-    return jnp.exp(-_sqrt(r2) / kernel.bandwidth)
+    return jnp.exp(-safe_root(r2) / kernel.bandwidth)
 
 
 def _laplace_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
-    r = _sqrt(r2)
+    r = safe_root(r2)
     singular = r <= 0
     k = jnp.exp(-r / kernel.bandwidth)
     return jnp.where(
@@ -114,23 +116,23 @@ def _exp_power_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
 
 
 def _matern32(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
-    s = _sqrt(r2) * (3.0**0.5 / kernel.bandwidth)
+    s = safe_root(r2) * (3.0**0.5 / kernel.bandwidth)
     return (1.0 + s) * jnp.exp(-s)
 
 
 def _matern32_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
     a = 3.0**0.5 / kernel.bandwidth
-    return a**2 * jnp.exp(-a * _sqrt(r2))
+    return a**2 * jnp.exp(-a * safe_root(r2))
 
 
 def _matern52(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
-    s = _sqrt(r2) * (5.0**0.5 / kernel.bandwidth)
+    s = safe_root(r2) * (5.0**0.5 / kernel.bandwidth)
     return (1.0 + s + s**2 / 3.0) * jnp.exp(-s)
 
 
 def _matern52_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
     a = 5.0**0.5 / kernel.bandwidth
-    s = a * _sqrt(r2)
+    s = a * safe_root(r2)
     return (a**2 / 3.0) * (1.0 + s) * jnp.exp(-s)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlmethods.interfaces import KernelSpec
 
-__all__ = ["as_dtype", "as_spec", "compute_dtype", "scope", "x64"]
+__all__ = ["as_dtype", "as_spec", "compute_dtype", "scope", "working_dtype", "x64"]
 
 
 def x64() -> contextlib.AbstractContextManager[Any]:
@@ -38,6 +38,11 @@ def compute_dtype(*arrays: Any) -> np.dtype:
     if floats:
         return max(floats, key=lambda dtype: dtype.itemsize)
     return np.dtype(np.float64 if jax.config.read("jax_enable_x64") else np.float32)
+
+
+def working_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the dtype to compute in: distances and solves need 32 bits at least."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def as_dtype(x: Any, dtype: np.dtype) -> Any:

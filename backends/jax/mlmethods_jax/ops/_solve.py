@@ -14,7 +14,7 @@ from mlmethods_jax.ops._cholesky import factor
 from mlmethods_jax.ops._cholesky import solve as solve_factored
 from mlmethods_jax.ops._precision import scope, x64
 
-__all__ = ["argmax", "dot", "solve"]
+__all__ = ["argmax", "dot", "solve", "weight_derivative"]
 
 EIGH_FROM = 12
 """Number of regs from which one eigendecomposition beats a Cholesky each."""
@@ -146,18 +146,40 @@ def _backward(
     positive = weights > 0
     scaled = jnp.where(positive, 1.0 / jnp.where(positive, weights, 1.0), 0.0)
     dreg = -jnp.sum(gamma * alpha * scaled[None, :, None], axis=(1, 2))
-    # alpha = (w / reg)(Y - K alpha), hence the derivative by w, also at w = 0.
-    total = regs + jitter
-    usable = total > 0
-    precision = jax.lax.Precision.HIGHEST
-    error = Y[None] - jnp.matmul(K[None], alpha, precision=precision)
-    error_g = cotangents[0] - jnp.matmul(K[None], gamma, precision=precision)
-    inverse = jnp.where(usable, 1.0 / jnp.where(usable, total, 1.0), 0.0)
-    dw = jnp.sum(error * error_g * inverse[:, None, None], axis=(0, 2))
+    dw = weight_derivative(
+        weights,
+        regs + jitter,
+        alpha,
+        gamma,
+        Y[None] - jnp.matmul(K[None], alpha, precision=jax.lax.Precision.HIGHEST),
+        cotangents[0] - jnp.matmul(K[None], gamma, precision=jax.lax.Precision.HIGHEST),
+    )
     return (dK + dK.T) / 2.0, dY, dreg, dw
 
 
 _ridge.defvjp(_forward, _backward)
+
+
+def weight_derivative(
+    weights: jax.Array,
+    reg: jax.Array,
+    alpha: jax.Array,
+    gamma: jax.Array,
+    error: jax.Array,
+    error_g: jax.Array,
+) -> jax.Array:
+    """Return the derivative by the weights of solutions alpha (r, n, c) for `reg` (r,).
+
+    With e = Y - K alpha, and e_g its like for the cotangent, it is e e_g / reg. Since
+    alpha = (w / reg) e, the difference e, which loses digits, serves at w = 0 alone.
+    """
+    positive, usable = weights > 0, reg > 0
+    inverse = jnp.where(positive, 1.0 / jnp.where(positive, weights, 1.0), 0.0)
+    scale = jnp.where(usable, 1.0 / jnp.where(usable, reg, 1.0), 0.0)
+    inside = reg[:, None, None] * (alpha * gamma) * (inverse**2)[None, :, None]
+    outside = error * error_g * scale[:, None, None]
+    each = jnp.where(positive[None, :, None], inside, outside)
+    return jnp.sum(each, axis=(0, 2))
 
 
 class System(NamedTuple):
@@ -319,7 +341,9 @@ def _by_eigh(
     w, V = jnp.linalg.eigh(jnp.where(finite, system.matrix(dtype), 0.0))
     rotated = dot(V.T, right)
     largest = jnp.max(jnp.abs(w))
-    floor = V.shape[0] * jnp.finfo(dtype).eps * largest
+    floor = jnp.finfo(dtype).eps * largest
+    # Round-off of a singular matrix is no negative eigenvalue.
+    w = jnp.where(jnp.abs(w) <= V.shape[0] * floor, 0.0, w)
 
     def one(reg: jax.Array) -> Solution:
         rungs = _ladder(dtype, system.mean_diagonal() + reg, ladder)

@@ -21,9 +21,15 @@ from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Center, KernelSpec
 from mlmethods_jax.ops import _coordinatewise, _inner_product, _radial
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks, scan_row_blocks
-from mlmethods_jax.ops._distances import self_mask
+from mlmethods_jax.ops._distances import dot, self_mask
 from mlmethods_jax.ops._kernel_functions import family
-from mlmethods_jax.ops._precision import as_dtype, as_spec, compute_dtype, scope
+from mlmethods_jax.ops._precision import (
+    as_dtype,
+    as_spec,
+    compute_dtype,
+    scope,
+    working_dtype,
+)
 
 __all__ = ["agop", "grad", "matvec", "pairwise"]
 
@@ -78,12 +84,12 @@ def pairwise(
     >>> [round(float(v), 4) for v in K[0]]
     [1.0, 0.2431]
     """
-    _check(kernel, X, Z, M)
+    check_arguments(kernel, X, Z, M)
     dtype = compute_dtype(X, Z, M)
-    with scope(dtype):
-        return _pairwise(
-            as_spec(kernel, dtype), *(as_dtype(a, dtype) for a in (X, Z, M))
-        )
+    work = working_dtype(dtype)
+    with scope(work):
+        K = _pairwise(as_spec(kernel, work), *(as_dtype(a, work) for a in (X, Z, M)))
+        return as_dtype(K, dtype)
 
 
 @jax.jit
@@ -158,14 +164,17 @@ def matvec(
     >>> matvec(kernel, np.zeros((3, 2)), np.zeros((4, 2)), np.ones((4, 1))).shape
     (3, 1)
     """
-    _check(kernel, X, Z, M, alpha)
+    check_arguments(kernel, X, Z, M, alpha)
+    check_block(block_size)
     dtype = compute_dtype(X, Z, alpha, M)
-    with scope(dtype):
-        return _matvec(
-            as_spec(kernel, dtype),
-            *(as_dtype(a, dtype) for a in (X, Z, alpha, M)),
+    work = working_dtype(dtype)
+    with scope(work):
+        out = _matvec(
+            as_spec(kernel, work),
+            *(as_dtype(a, work) for a in (X, Z, alpha, M)),
             block_size=block_size,
         )
+        return as_dtype(out, dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("block_size",))
@@ -238,15 +247,18 @@ def grad(
     >>> round(float(g[0, 0, 0]), 4)
     -0.3679
     """
-    _check(kernel, X, Z, M, alpha)
+    check_arguments(kernel, X, Z, M, alpha, self_index=self_index)
+    check_block(block_size)
     dtype = compute_dtype(X, Z, alpha, M)
-    with scope(dtype):
-        return _grad(
-            as_spec(kernel, dtype),
-            *(as_dtype(a, dtype) for a in (X, Z, alpha, M)),
+    work = working_dtype(dtype)
+    with scope(work):
+        out = _grad(
+            as_spec(kernel, work),
+            *(as_dtype(a, work) for a in (X, Z, alpha, M)),
             self_index,
             block_size=block_size,
         )
+        return as_dtype(out, dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("block_size",))
@@ -341,21 +353,24 @@ def agop(
     >>> agop(kernel, X, None, np.ones((3, 1))).shape
     (2, 2)
     """
-    _check(kernel, X, Z, M, alpha)
+    check_arguments(kernel, X, Z, M, alpha, weights=weights, self_index=self_index)
+    check_block(block_size)
     if center not in ("none", "per_output", "pooled"):
         raise InvalidInputError(
             f"center must be 'none', 'per_output' or 'pooled', got {center!r}"
         )
     dtype = compute_dtype(X, Z, alpha, M)
-    with scope(dtype):
-        return _agop(
-            as_spec(kernel, dtype),
-            *(as_dtype(a, dtype) for a in (X, Z, alpha, M, weights)),
+    work = working_dtype(dtype)
+    with scope(work):
+        result = _agop(
+            as_spec(kernel, work),
+            *(as_dtype(a, work) for a in (X, Z, alpha, M, weights)),
             self_index,
             diagonal=diagonal,
             center=center,
             block_size=block_size,
         )
+        return as_dtype(result, dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("diagonal", "center", "block_size"))
@@ -388,8 +403,10 @@ def _agop(
         mean = jnp.einsum("b,bcd->cd", w, g, precision=jax.lax.Precision.HIGHEST)
         if diagonal:
             return jnp.einsum("b,bcd->d", w, g**2), mean
-        flat = (g * jnp.sqrt(w)[:, None, None]).reshape(-1, g.shape[2])
-        return jnp.matmul(flat.T, flat, precision=jax.lax.Precision.HIGHEST), mean
+        # The root of the weights would have an infinite slope at 0.
+        flat = g.reshape(-1, g.shape[2])
+        weighted = (g * w[:, None, None]).reshape(flat.shape)
+        return dot(weighted.T, flat), mean
 
     second, first = scan_row_blocks(moments, block, *setup.rows, index, w)
     total = jnp.sum(w)
@@ -431,7 +448,20 @@ def _even_block(setup: Any, X: Array, m: int) -> int:
     return even if 4 * even >= block else n
 
 
-def _check(kernel: KernelSpec, X: Any, Z: Any, M: Any, alpha: Any = None) -> None:
+def check_block(block_size: Any) -> None:
+    """Refuse a block of less than one row."""
+    if block_size is not None and block_size < 1:
+        raise InvalidInputError(f"block_size must be None or >= 1, got {block_size!r}")
+
+
+def check_arguments(
+    kernel: KernelSpec,
+    X: Any,
+    Z: Any,
+    M: Any,
+    alpha: Any = None,
+    **of_rows: Any,
+) -> None:
     """Refuse shapes that do not fit; shapes are static, so this works in a trace."""
     family(kernel)
     if getattr(X, "ndim", None) != 2:
@@ -451,6 +481,11 @@ def _check(kernel: KernelSpec, X: Any, Z: Any, M: Any, alpha: Any = None) -> Non
         raise InvalidInputError(
             f"alpha must have shape ({m}, c), one row a center, got {_shape(alpha)}"
         )
+    for name, x in of_rows.items():
+        if x is not None and getattr(x, "shape", None) != (n,):
+            raise InvalidInputError(
+                f"{name} must have shape ({n},), one entry a row of X, got {_shape(x)}"
+            )
 
 
 def _shape(x: Any) -> str:

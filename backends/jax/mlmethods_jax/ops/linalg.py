@@ -17,8 +17,15 @@ from jaxtyping import Array, Float
 import mlmethods_jax._pytrees  # noqa: F401
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import KernelSpec, SolveResult
-from mlmethods_jax.ops import _cg, _solve
-from mlmethods_jax.ops._precision import as_dtype, as_spec, compute_dtype, scope, x64
+from mlmethods_jax.ops import _cg, _solve, kernels
+from mlmethods_jax.ops._precision import (
+    as_dtype,
+    as_spec,
+    compute_dtype,
+    scope,
+    working_dtype,
+    x64,
+)
 
 __all__ = ["eigh", "ridge_cg", "ridge_solve"]
 
@@ -80,13 +87,16 @@ def ridge_solve(
     _check_system(K, Y, weights)
     _check_option("solve_dtype", solve_dtype, _SOLVE_DTYPES)
     _check_option("jitter", jitter, ("ladder", "none"))
+    _check_reg(reg)
     dtype = compute_dtype(K, Y, weights)
-    with scope(dtype):
-        return _solve.solve(
-            *(as_dtype(a, dtype) for a in (K, Y, reg, weights)),
+    work = working_dtype(dtype)
+    with scope(work):
+        result = _solve.solve(
+            *(as_dtype(a, work) for a in (K, Y, reg, weights)),
             solve_dtype=solve_dtype,
             ladder=jitter == "ladder",
         )
+        return _in_dtype(result, dtype)
 
 
 def ridge_cg(
@@ -123,7 +133,8 @@ def ridge_cg(
         Columns of the preconditioner, a greedy pivoted Cholesky factor; None means
         at most 100.
     tol : float
-        Relative residual of every column at which to stop.
+        Relative residual of every column at which to stop; never less than what the
+        precision of the solve can reach, 10 sqrt(n) eps.
     max_iter : int
         Most iterations.
     block_size : int or None
@@ -156,18 +167,23 @@ def ridge_cg(
             f"Y must have shape ({X.shape[0]}, c) to match X, got "
             f"{getattr(Y, 'shape', type(Y).__name__)}"
         )
+    kernels.check_arguments(kernel, X, None, M, weights=weights)
+    kernels.check_block(block_size)
+    _check_reg(reg)
     dtype = compute_dtype(X, Y, M, weights)
+    work = working_dtype(dtype)
     rank = min(X.shape[0], 100 if rank is None else rank)
-    with scope(dtype):
-        return _cg.solve(
-            as_spec(kernel, dtype),
-            *(as_dtype(a, dtype) for a in (X, Y, reg, M, weights)),
-            as_dtype(tol, dtype),
+    with scope(work):
+        result = _cg.solve(
+            as_spec(kernel, work),
+            *(as_dtype(a, work) for a in (X, Y, reg, M, weights)),
+            as_dtype(tol, work),
             max_iter,
             rank=rank,
             block_size=block_size,
             wide=solve_dtype != "float32",
         )
+        return _in_dtype(result, dtype)
 
 
 def eigh(
@@ -240,6 +256,23 @@ def _eigh_backward(wide: bool, residuals: Any, cotangents: Any) -> tuple[Array]:
 
 
 _eigh.defvjp(_eigh_forward, _eigh_backward)
+
+
+def _in_dtype(result: SolveResult, dtype: Any) -> SolveResult:
+    alpha, status, jitter, residual = result
+    return SolveResult(
+        as_dtype(alpha, dtype),
+        status,
+        as_dtype(jitter, dtype),
+        as_dtype(residual, dtype),
+    )
+
+
+def _check_reg(reg: Any) -> None:
+    if jnp.ndim(reg) > 1:
+        raise InvalidInputError(
+            f"reg must be a number or a vector, got an array of shape {jnp.shape(reg)}"
+        )
 
 
 def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
