@@ -71,12 +71,7 @@ class Setup(NamedTuple):
     rows: tuple[jax.Array, ...]
     centers: jax.Array
     center_norms: jax.Array
-    root: jax.Array | None
-
-    @property
-    def has_full_metric(self) -> bool:
-        """Whether gradients still lack a matrix product with the root of M."""
-        return self.root is not None and self.root.ndim == 2
+    factor: jax.Array | None
 
     def _total(self, kernel: KernelSpec, x: jax.Array) -> jax.Array:
         """Return the sums over the coordinates."""
@@ -99,16 +94,6 @@ class Setup(NamedTuple):
         """Return the kernel matrix of a block of rows."""
         total = self._total(kernel, rows[0])
         return _value(kernel, total, rows[0].shape[1])
-
-    def product(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return the kernel matrix of a block times `alpha`."""
-        return dist.dot(self.values(kernel, rows, index), alpha)
 
     def inner_gradients(
         self,
@@ -137,22 +122,6 @@ class Setup(NamedTuple):
             (x.T, self.centers.T),
         )
         return jnp.moveaxis(stacked, 0, 2)
-
-    def outer(self, inner: jax.Array) -> jax.Array:
-        """Return the gradients, for inner gradients (rows, c, d)."""
-        b, c, d = inner.shape
-        return dist.apply_metric(inner.reshape(b * c, d), self.root).reshape(b, c, d)
-
-    def outer_both(self, second: jax.Array) -> jax.Array:
-        """Return ``M^{1/2} second M^{1/2}``."""
-        if self.root is None:
-            return second
-        half = dist.apply_metric(second, self.root)
-        return dist.apply_metric(half.T, self.root).T
-
-    def outer_diagonal(self, second: jax.Array) -> jax.Array:
-        """Return the diagonal of ``R diag(second) R`` for a diagonal root R."""
-        return second if self.root is None else second * self.root**2
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

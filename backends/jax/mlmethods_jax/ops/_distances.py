@@ -13,6 +13,9 @@ __all__ = [
     "coincident",
     "dot",
     "metric_root",
+    "outer",
+    "outer_both",
+    "outer_diagonal",
     "self_mask",
     "squared_distances",
     "squared_norms",
@@ -29,6 +32,24 @@ def apply_metric(x: jax.Array, M: jax.Array | None) -> jax.Array:
     if M is None:
         return x
     return x * M[None, :] if M.ndim == 1 else dot(x, M)
+
+
+def outer(inner: jax.Array, factor: jax.Array | None) -> jax.Array:
+    """Return ``inner @ factor`` for inner gradients (rows, c, d)."""
+    b, c, d = inner.shape
+    return apply_metric(inner.reshape(b * c, d), factor).reshape(b, c, d)
+
+
+def outer_both(second: jax.Array, factor: jax.Array | None) -> jax.Array:
+    """Return ``factor second factor`` for symmetric matrices."""
+    if factor is None:
+        return second
+    return apply_metric(apply_metric(second, factor).T, factor).T
+
+
+def outer_diagonal(second: jax.Array, factor: jax.Array | None) -> jax.Array:
+    """Return the diagonal of ``factor diag(second) factor`` for a diagonal factor."""
+    return second if factor is None else second * factor**2
 
 
 def squared_norms(x: jax.Array, xm: jax.Array) -> jax.Array:

@@ -22,28 +22,13 @@ class Setup(NamedTuple):
 
     rows: tuple[jax.Array, ...]
     centers: jax.Array
-    M: jax.Array | None
-
-    @property
-    def has_full_metric(self) -> bool:
-        """Whether gradients still lack a matrix product with M."""
-        return self.M is not None and self.M.ndim == 2
+    factor: jax.Array | None
 
     def values(
         self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
         return inner_product_value(kernel, dist.dot(rows[0], self.centers.T))
-
-    def product(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return the kernel matrix of a block times `alpha`."""
-        return dist.dot(self.values(kernel, rows, index), alpha)
 
     def inner_gradients(
         self,
@@ -56,22 +41,6 @@ class Setup(NamedTuple):
         w = inner_product_derivative(kernel, dist.dot(rows[0], self.centers.T))
         stacked = jax.lax.map(lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T)
         return jnp.swapaxes(stacked, 0, 1)
-
-    def outer(self, inner: jax.Array) -> jax.Array:
-        """Return ``inner @ M`` for inner gradients (rows, c, d)."""
-        b, c, d = inner.shape
-        return dist.apply_metric(inner.reshape(b * c, d), self.M).reshape(b, c, d)
-
-    def outer_both(self, second: jax.Array) -> jax.Array:
-        """Return ``M second M``."""
-        if self.M is None:
-            return second
-        half = dist.apply_metric(second, self.M)
-        return dist.apply_metric(half.T, self.M).T
-
-    def outer_diagonal(self, second: jax.Array) -> jax.Array:
-        """Return the diagonal of ``M diag(second) M`` for a diagonal M."""
-        return second if self.M is None else second * self.M**2
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

@@ -20,12 +20,7 @@ class Setup(NamedTuple):
     rows: tuple[jax.Array, ...]
     centers: jax.Array
     center_norms: jax.Array
-    M: jax.Array | None
-
-    @property
-    def has_full_metric(self) -> bool:
-        """Whether gradients still lack a matrix product with M."""
-        return self.M is not None and self.M.ndim == 2
+    factor: jax.Array | None
 
     def _squared(self, rows: tuple[jax.Array, ...]) -> jax.Array:
         _, xm, norms = rows
@@ -42,16 +37,6 @@ class Setup(NamedTuple):
             # the threshold would reach true distances and K would lose definiteness.
             zero = zero | dist.coincident(r2, rows[2], self.center_norms)
         return radial_value(kernel, jnp.where(zero, 0.0, r2))
-
-    def product(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return the kernel matrix of a block times `alpha`."""
-        return dist.dot(self.values(kernel, rows, index), alpha)
 
     def inner_gradients(
         self,
@@ -79,22 +64,6 @@ class Setup(NamedTuple):
             return one_output(alpha[:, 0])[:, None, :]
         # One output at a time: all together would need an array of m c d.
         return jnp.swapaxes(jax.lax.map(one_output, alpha.T), 0, 1)
-
-    def outer(self, inner: jax.Array) -> jax.Array:
-        """Return ``inner @ M`` for inner gradients (rows, c, d)."""
-        b, c, d = inner.shape
-        return dist.apply_metric(inner.reshape(b * c, d), self.M).reshape(b, c, d)
-
-    def outer_both(self, second: jax.Array) -> jax.Array:
-        """Return ``M second M``."""
-        if self.M is None:
-            return second
-        half = dist.apply_metric(second, self.M)
-        return dist.apply_metric(half.T, self.M).T
-
-    def outer_diagonal(self, second: jax.Array) -> jax.Array:
-        """Return the diagonal of ``M diag(second) M`` for a diagonal M."""
-        return second if self.M is None else second * self.M**2
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

@@ -20,8 +20,8 @@ import mlmethods_jax._pytrees  # noqa: F401
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Center, KernelSpec
 from mlmethods_jax.ops import _coordinatewise, _inner_product, _radial
+from mlmethods_jax.ops import _distances as dist
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks, scan_row_blocks
-from mlmethods_jax.ops._distances import dot, self_mask
 from mlmethods_jax.ops._kernel_functions import family
 from mlmethods_jax.ops._precision import (
     as_dtype,
@@ -33,6 +33,8 @@ from mlmethods_jax.ops._precision import (
 
 __all__ = ["agop", "grad", "matvec", "pairwise"]
 
+# Each has prepare(X, Z, M) -> Setup: the `rows` that blocks are cut from, values and
+# inner gradients of a block, and the `factor` (M or its root) gradients still lack.
 _FAMILIES: dict[str, Any] = {
     "radial": _radial,
     "coordinatewise": _coordinatewise,
@@ -112,7 +114,7 @@ def padded_gram(kernel: KernelSpec, X: Array, M: Array | None, present: Array) -
 
     def values(*rows: Array) -> Array:
         *rest, index, here = rows
-        eye = self_mask(index, X.shape[0]).astype(X.dtype)
+        eye = dist.self_mask(index, X.shape[0]).astype(X.dtype)
         both = here[:, None] & present[None, :]
         return jnp.where(both, setup.values(kernel, tuple(rest), index), eye)
 
@@ -192,7 +194,7 @@ def _matvec(
     block = _block(setup, X, alpha.shape[0], 3, block_size)
 
     def product(rows: Any, index: Array) -> Array:
-        return setup.product(kernel, rows, index, alpha)
+        return dist.dot(setup.values(kernel, rows, index), alpha)
 
     return map_row_blocks(lambda *a: product(a[:-1], a[-1]), block, *setup.rows, index)
 
@@ -278,7 +280,7 @@ def _grad(
 
     def gradients(rows: Any, index: Array) -> Array:
         inner = setup.inner_gradients(kernel, rows, index, alpha)
-        return setup.outer(inner)
+        return dist.outer(inner, setup.factor)
 
     return map_row_blocks(
         lambda *a: gradients(a[:-1], a[-1]), block, *setup.rows, index
@@ -392,21 +394,22 @@ def _agop(
     index = _own_index(X, Z, self_index)
     w = jnp.ones(n, X.dtype) if weights is None else weights
     # Only the diagonal of a full metric needs each gradient by itself.
-    each = diagonal and setup.has_full_metric
+    factor = setup.factor
+    each = diagonal and factor is not None and factor.ndim == 2
     block = _block(setup, X, alpha.shape[0], 4, block_size, extra=c * X.shape[1])
 
     def moments(*args: Array) -> tuple[Array, Array]:
         *rows, index, w = args
         g = setup.inner_gradients(kernel, tuple(rows), index, alpha)
         if each:
-            g = setup.outer(g)
+            g = dist.outer(g, factor)
         mean = jnp.einsum("b,bcd->cd", w, g, precision=jax.lax.Precision.HIGHEST)
         if diagonal:
             return jnp.einsum("b,bcd->d", w, g**2), mean
         # The root of the weights would have an infinite slope at 0.
         flat = g.reshape(-1, g.shape[2])
         weighted = (g * w[:, None, None]).reshape(flat.shape)
-        return dot(weighted.T, flat), mean
+        return dist.dot(weighted.T, flat), mean
 
     second, first = scan_row_blocks(moments, block, *setup.rows, index, w)
     total = jnp.sum(w)
@@ -418,8 +421,9 @@ def _agop(
         products = first**2 if diagonal else first[:, :, None] * first[:, None, :]
         second = second - jnp.sum(products, axis=0)
     if diagonal:
-        return jnp.maximum(second if each else setup.outer_diagonal(second), 0.0)
-    result = setup.outer_both(second)
+        outer = second if each else dist.outer_diagonal(second, factor)
+        return jnp.maximum(outer, 0.0)
+    result = dist.outer_both(second, factor)
     return (result + result.T) / 2.0
 
 
