@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from mlmethods.interfaces import NDArray
+from mlmethods.rfm._encodings import Encoding
 
 __all__ = ["ClassifierOutputs", "RegressorOutputs", "decision", "probabilities"]
 
@@ -32,27 +33,31 @@ class ClassifierOutputs(ClassifierMixin, BaseEstimator):
 
     outputs: NDArray
 
-    def __init__(self, classes: NDArray) -> None:
+    def __init__(self, classes: NDArray, encoding: Encoding) -> None:
         self.classes = classes
         self.classes_ = classes
+        self.encoding = encoding
 
     def predict(self, X: NDArray) -> NDArray:
-        return self.classes_[np.argmax(self.outputs, axis=1)]
+        scores = self.encoding.scores(self.outputs)
+        return self.classes_[np.argmax(scores, axis=1)]
 
     def decision_function(self, X: NDArray) -> NDArray:
-        return decision(self.outputs)
+        return decision(self.encoding.scores(self.outputs))
 
     def predict_proba(self, X: NDArray) -> NDArray:
-        return probabilities(self.outputs)
+        return probabilities(self.encoding.scores(self.outputs))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
-def decision(outputs: NDArray) -> NDArray:
-    return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
+def decision(scores: NDArray) -> NDArray:
+    """Return the scores, or for two classes their difference."""
+    return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
 
-def probabilities(outputs: NDArray) -> NDArray:
-    clipped = np.clip(outputs, _PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)
+def probabilities(scores: NDArray) -> NDArray:
+    """Return scores (n, n_classes) as probabilities."""
+    clipped = np.clip(scores, _PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)
     return clipped / clipped.sum(axis=1, keepdims=True)

@@ -12,9 +12,11 @@ from sklearn.utils import Tags, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
+from mlmethods.common.validation import check_choice
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, Backend, Callback, NDArray
 from mlmethods.kernels import Kernel
+from mlmethods.rfm._encodings import ENCODINGS, Encoding, make_encoding
 from mlmethods.rfm._inputs import (
     check_same_width,
     check_weights,
@@ -245,7 +247,8 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
 class RFMClassifier(ClassifierMixin, RecursiveFeatureMachine):
     """Recursive Feature Machine for classification.
 
-    One output a class is regressed on {0, 1}; the largest decides.
+    A kernel machine is regressed on codes of the classes; the class of the largest
+    score decides.
 
     Parameters
     ----------
@@ -256,11 +259,18 @@ memory_limit, backend, random_state, verbose, callbacks
         As in :class:`RFMRegressor`, except that `fit_intercept` is False by default.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into the sample weights.
+    target_encoding : {"onehot", "pm1", "prevalence"}, default="onehot"
+        One output a class, 0 or 1; for two classes one output, -1 or 1; or one output
+        fewer than classes, on the corners of a simplex, where zero stands for the
+        shares of the classes in the training set: far from the data, and with a large
+        `reg`, the probabilities are those shares.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels.
+    priors_ : ndarray of shape (n_classes,)
+        Their weighted shares in the training set.
     M_, dual_coef_, X_fit_, n_iter_, history_, feature_importances_
         As in :class:`RFMRegressor`.
 
@@ -302,6 +312,7 @@ memory_limit, backend, random_state, verbose, callbacks
         verbose: int = 0,
         callbacks: Sequence[Callback] = (),
         class_weight: Any = None,
+        target_encoding: str = "onehot",
     ) -> None:
         super().__init__(
             kernel,
@@ -330,6 +341,7 @@ memory_limit, backend, random_state, verbose, callbacks
             callbacks=callbacks,
         )
         self.class_weight = class_weight
+        self.target_encoding = target_encoding
 
     def fit(
         self,
@@ -378,7 +390,10 @@ memory_limit, backend, random_state, verbose, callbacks
             )
         if self.class_weight is not None:
             weights = weights * compute_sample_weight(self.class_weight, labels)
-        Y = np.eye(len(self.classes_))[codes]
+        check_choice("target_encoding", self.target_encoding, ENCODINGS)
+        shares = np.bincount(codes, weights, minlength=len(self.classes_))
+        self.priors_ = shares / shares.sum()
+        table = self._encoding().codes
         validation = None
         if given_together(X_val, y_val):
             X_v = check_array(X_val, dtype=[np.float64, np.float32])
@@ -389,15 +404,12 @@ memory_limit, backend, random_state, verbose, callbacks
                 raise InvalidInputError(
                     f"y_val must have classes of y only, got also {unknown.tolist()}"
                 )
-            validation = (
-                X_v,
-                np.eye(len(self.classes_))[np.searchsorted(self.classes_, val_labels)],
-            )
-        self._fit_encoded(points, Y, weights, validation, codes)
+            validation = X_v, table[np.searchsorted(self.classes_, val_labels)]
+        self._fit_encoded(points, table[codes], weights, validation, codes)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """Return the label of the largest output.
+        """Return the label of the largest score.
 
         Parameters
         ----------
@@ -411,7 +423,7 @@ memory_limit, backend, random_state, verbose, callbacks
         return self._decode(self._predict_encoded(X))
 
     def decision_function(self, X: ArrayLike) -> NDArray:
-        """Return the outputs; for two classes, their difference.
+        """Return the scores of the classes; for two classes, their difference.
 
         Parameters
         ----------
@@ -422,10 +434,10 @@ memory_limit, backend, random_state, verbose, callbacks
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
         """
-        return decision(self._predict_encoded(X))
+        return decision(self._scores(X))
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Return the outputs clipped to [1e-3, 1 - 1e-3] and renormalized.
+        """Return the scores clipped to [1e-3, 1 - 1e-3] and renormalized.
 
         Parameters
         ----------
@@ -436,7 +448,7 @@ memory_limit, backend, random_state, verbose, callbacks
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return probabilities(self._predict_encoded(X))
+        return probabilities(self._scores(X))
 
     def staged_predict(self, X: ArrayLike) -> Iterator[NDArray]:
         """Yield the labels of each iterate; needs ``keep_iterates=True``.
@@ -453,11 +465,18 @@ memory_limit, backend, random_state, verbose, callbacks
         for outputs in self._staged(X):
             yield self._decode(outputs)
 
+    def _scores(self, X: ArrayLike) -> NDArray:
+        outputs = self._predict_encoded(X)
+        return self._encoding().scores(outputs)
+
+    def _encoding(self) -> Encoding:
+        return make_encoding(self.target_encoding, self.priors_)
+
     def _decode(self, Y: NDArray) -> NDArray:
-        return self.classes_[np.argmax(Y, axis=1)]
+        return self.classes_[np.argmax(self._encoding().scores(Y), axis=1)]
 
     def _proxy(self) -> Any:
-        return ClassifierOutputs(self.classes_)
+        return ClassifierOutputs(self.classes_, self._encoding())
 
     def _state(self) -> dict[str, Any]:
-        return {"classes_": self.classes_}
+        return {"classes_": self.classes_, "priors_": self.priors_}
