@@ -93,6 +93,41 @@ _BUNDLED = (
         ),
         layouts=("fashion-mnist",),
     ),
+    Entry(
+        name="svhn",
+        kind="images",
+        source="Stanford University",
+        license="stated by the publisher",
+        provider=(
+            "Download train_32x32.mat and test_32x32.mat from "
+            "http://ufldl.stanford.edu/housenumbers/ and put them into the folder svhn "
+            "of a data root."
+        ),
+        layouts=("svhn",),
+    ),
+    Entry(
+        name="cifar-10",
+        kind="images",
+        source="University of Toronto",
+        license="stated by the publisher",
+        provider=(
+            "Download cifar-10-python.tar.gz or cifar-10-binary.tar.gz from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html and unpack it into a data "
+            "root."
+        ),
+        layouts=("cifar-10-batches-py", "cifar-10-batches-bin"),
+    ),
+    Entry(
+        name="stl-10",
+        kind="images",
+        source="Stanford University",
+        license="stated by the publisher",
+        provider=(
+            "Download stl10_binary.tar.gz from https://cs.stanford.edu/~acoates/stl10/ "
+            "and unpack it into a data root."
+        ),
+        layouts=("stl10_binary",),
+    ),
 )
 
 _KEEL_LISTING = """

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from mlmethods.datasets.catalog import lookup
+from mlmethods.datasets.cifar import load_cifar10
 from mlmethods.datasets.locate import find_data
+from mlmethods.datasets.stl import load_stl10
+from mlmethods.datasets.svhn import load_svhn
 from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
 
 __all__ = ["load_images", "read_idx"]
 
 _MNIST_SIDE = 28
 _IDX_UNSIGNED_BYTE = 8
+_PUBLISHED = {"cifar-10": load_cifar10, "stl-10": load_stl10, "svhn": load_svhn}
 _FASHION = {"train": "train", "test": "t10k"}
 
 
@@ -29,12 +33,13 @@ def load_images(
     ----------
     name : str
         ``"mnist-5k"`` (5,000 of the MNIST digits, 28 x 28), ``"digits"``
-        (scikit-learn's, 8 x 8, whose 17 grey levels are spread over 0..255) or
-        ``"fashion-mnist"`` (28 x 28).
+        (scikit-learn's, 8 x 8, whose 17 grey levels are spread over 0..255),
+        ``"fashion-mnist"`` (28 x 28), ``"cifar-10"``, ``"stl-10"`` or ``"svhn"``.
     root : path-like or None
         A folder to look in first.
     split : {"all", "train", "test"}
-        Only ``"fashion-mnist"`` has a published split.
+        ``"mnist-5k"`` and ``"digits"`` have no published split. Further ones are
+        described at :func:`load_stl10` and :func:`load_svhn`.
 
     Returns
     -------
@@ -57,6 +62,8 @@ def load_images(
     >>> images.shape, images.dtype, labels.shape
     ((1797, 8, 8, 1), dtype('uint8'), (1797,))
     """
+    if name in _PUBLISHED:
+        return _PUBLISHED[name](root, split)
     entry = lookup(name)
     if entry is not None and "images" not in entry.kind:
         raise InvalidInputError(
