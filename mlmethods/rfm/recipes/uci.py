@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ QUICK_SETS = (
 # fmt: on
 """The first twenty of KEEL's sound balanced sets below 1,000 rows, by name."""
 _UCI_UPDATES = 4
+_LEAKY = "RFM, paper's protocol"
 _REGS = {False: (1.0, 0.1, 0.001), True: (10.0, 1.0, 0.1, 0.01, 0.001)}
 _TREES = {False: 100, True: 500}
 _UCI_SLACK = {LAPLACE: 0.005, FOREST: 0.01}
@@ -59,7 +60,8 @@ def uci(context: RecipeContext) -> None:
 
     Four stratified folds. Scaling, one-hot codes, ridge, row normalization and the
     number of updates are learned inside each training fold, the choices on a fifth of
-    it; the feature matrix never sees a test row's label.
+    it; the feature matrix never sees a test row's label. Beside it stands the protocol of
+    the paper's script, in which it does.
     """
     import pandas as pd
 
@@ -72,6 +74,7 @@ def uci(context: RecipeContext) -> None:
     context.table(frame, "folds")
     by_set = frame.pivot_table(index="dataset", columns="method", values="accuracy")
     context.table(by_set, "sets")
+    leaky = by_set.pop(_LEAKY).mean()
     summary = summarize(by_set)
     context.table(summary, "summary")
     mean = summary["accuracy"]
@@ -85,6 +88,13 @@ def uci(context: RecipeContext) -> None:
             tolerance_text=f"RFM at least the {peer} - {slack}",
             passed=mean[RFM] >= mean[peer] - slack,
         )
+    context.value(rfm_accuracy_paper_protocol=leaky)
+    context.note(
+        f"The paper's protocol chooses the matrix on half of each table and keeps it for "
+        "every fold, so that it has seen labels of test rows. Here that gives RFM "
+        f"{100 * leaky:.1f} %; the table and the criterion are without that leak: "
+        f"{100 * mean[RFM]:.1f} %."
+    )
     context.note(
         f"Published averages are over 121 UCI sets, ours over {len(problems)} KEEL "
         "sets; there the matrix was chosen on a split that shares labels with the test "
@@ -121,13 +131,15 @@ def _classify(problem: _Problem, context: RecipeContext) -> Iterator[dict[str, A
     from sklearn.model_selection import train_test_split
 
     folds = splitter("classification", _UCI_FOLDS, context.seed)
+    leaky = _search_with_leak(problem, context)
     for fold, (train, test) in enumerate(folds.split(problem.X, problem.y)):
         X, y = problem.X.iloc[train], problem.y[train]
         # One split decides for every method.
         split = train_test_split(
             np.arange(len(train)), test_size=0.2, stratify=y, random_state=context.seed
         )
-        for method, search in _searches(problem.X, context).items():
+        searches = {**_searches(problem.X, context), _LEAKY: leaky}
+        for method, search in searches.items():
             start = time.perf_counter()
             chosen = search(X, y, *split)
             accuracy = chosen.model.score(problem.X.iloc[test], problem.y[test])
@@ -254,6 +266,40 @@ def _pipeline(X: pd.DataFrame, model: Any) -> Pipeline:
     return Pipeline([("encode", encode), ("rows", "passthrough"), ("model", model)])
 
 
+def _search_with_leak(problem: _Problem, context: RecipeContext) -> _Search:
+    """Return the protocol of the paper's script, to show what its leak is worth.
+
+    Settings and matrix are chosen on two halves of the whole table; each fold only
+    solves again in the geometry of that matrix.
+    """
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import FunctionTransformer
+
+    from mlmethods.rfm import RFMClassifier, matrix_power_psd
+
+    halves = train_test_split(
+        np.arange(len(problem.X)),
+        test_size=0.5,
+        stratify=problem.y,
+        random_state=context.seed,
+    )
+    machine = _pipeline(problem.X, RFMClassifier(**reference(context)))
+    # Encoded as a whole, like the paper's files: rows are looked up by their labels.
+    encoded = pd.DataFrame(machine[0].fit_transform(problem.X), index=problem.X.index)
+    machine.steps[0] = ("encode", FunctionTransformer(lambda X: encoded.loc[X.index]))
+    regs = {"model__reg": list(_REGS[context.full])}
+    chosen = _choose_updates(machine, regs, problem.X, problem.y, *halves)
+    root = matrix_power_psd(chosen.M, 0.5)
+    model = machine.set_params(**{**chosen.settings, "model__n_iter": 0})
+    model.steps.insert(2, ("metric", FunctionTransformer(lambda X: X @ root)))
+
+    def search(X: pd.DataFrame, y: NDArray, seen: NDArray, held: NDArray) -> _Chosen:
+        return _Chosen(model.fit(X, y), _settings_text(chosen.settings))
+
+    return search
+
+
 def _row_scalings() -> list[Any]:
     from sklearn.preprocessing import Normalizer
 
@@ -280,25 +326,50 @@ def _search_grid(pipeline: Pipeline, grid: dict[str, list[Any]]) -> _Search:
 def _search_updates(pipeline: Pipeline, grid: dict[str, list[Any]]) -> _Search:
     """Return a search that gets the scores after 0 to 4 updates from one fit."""
     from sklearn.base import clone
-    from sklearn.model_selection import ParameterGrid
 
     def search(X: pd.DataFrame, y: NDArray, seen: NDArray, held: NDArray) -> _Chosen:
-        best, chosen = -1.0, {}
-        for settings in ParameterGrid({"rows": _row_scalings(), **grid}):
-            candidate = clone(pipeline).set_params(
-                **settings, model__n_iter=_UCI_UPDATES, model__keep_iterates=True
-            )
-            candidate.fit(X.iloc[seen], y[seen])
-            features = candidate[:-1].transform(X.iloc[held])
-            stages = candidate[-1].staged_predict(features)
-            for updates, labels in enumerate(stages):
-                accuracy = float(np.mean(labels == y[held]))
-                if accuracy > best:
-                    best, chosen = accuracy, {**settings, "model__n_iter": updates}
-        model = clone(pipeline).set_params(**chosen).fit(X, y)
-        return _Chosen(model, _settings_text(chosen))
+        settings = _choose_updates(pipeline, grid, X, y, seen, held).settings
+        model = clone(pipeline).set_params(**settings).fit(X, y)
+        return _Chosen(model, _settings_text(settings))
 
     return search
+
+
+class _Updates(NamedTuple):
+    """The settings that did best on the validation rows, and their matrix."""
+
+    settings: dict[str, Any]
+    M: NDArray
+
+
+def _choose_updates(
+    pipeline: Pipeline,
+    grid: dict[str, list[Any]],
+    X: pd.DataFrame,
+    y: NDArray,
+    seen: NDArray,
+    held: NDArray,
+) -> _Updates:
+    """Try each setting and each number of updates; the earliest of equals wins."""
+    from sklearn.base import clone
+    from sklearn.model_selection import ParameterGrid
+
+    best, chosen = -1.0, None
+    for settings in ParameterGrid({"rows": _row_scalings(), **grid}):
+        candidate = clone(pipeline).set_params(
+            **settings, model__n_iter=_UCI_UPDATES, model__keep_iterates=True
+        )
+        candidate.fit(X.iloc[seen], y[seen])
+        features = candidate[:-1].transform(X.iloc[held])
+        stages = candidate[-1].staged_predict(features)
+        for updates, labels in enumerate(stages):
+            accuracy = float(np.mean(labels == y[held]))
+            if accuracy > best:
+                M = candidate[-1].iterates_[updates][1]
+                best = accuracy
+                chosen = _Updates({**settings, "model__n_iter": updates}, M)
+    assert chosen is not None  # every accuracy exceeds -1
+    return chosen
 
 
 def _draw_relative_accuracy(by_set: pd.DataFrame) -> Figure:
