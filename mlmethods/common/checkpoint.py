@@ -30,6 +30,8 @@ FORMAT_VERSION = (1, 0)
 _ESTIMATORS = {
     "RFMRegressor": "mlmethods.rfm.estimators",
     "RFMClassifier": "mlmethods.rfm.estimators",
+    "LinearRFMRegressor": "mlmethods.rfm.linear",
+    "MatrixCompletion": "mlmethods.rfm.linear",
     "KernelRidge": "mlmethods.kernels.ridge",
 }
 

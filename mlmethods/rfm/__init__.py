@@ -10,11 +10,16 @@ from mlmethods._lazy import lazy_namespace
 __getattr__, __dir__, __all__ = lazy_namespace(
     __name__,
     {
+        "LinearRFMRegressor": "mlmethods.rfm.linear",
+        "MatrixCompletion": "mlmethods.rfm.linear",
         "FeatureAnsatzReport": "mlmethods.rfm.network",
         "RFMClassifier": "mlmethods.rfm.estimators",
         "RFMRegressor": "mlmethods.rfm.estimators",
         "agop": "mlmethods.rfm.network",
+        "agop_alignment": "mlmethods.rfm.measures",
+        "circulant_deviation": "mlmethods.rfm.measures",
         "feature_ansatz": "mlmethods.rfm.network",
+        "feature_mask": "mlmethods.rfm.measures",
         "kernel_agop": "mlmethods.rfm.functions",
         "matrix_power_psd": "mlmethods.rfm.network",
         "neural_feature_matrix": "mlmethods.rfm.network",

@@ -1,5 +1,13 @@
 """Reproduction experiments of Recursive Feature Machines."""
 
-from mlmethods.rfm.recipes import ansatz, lowrank, tables, uci
+from mlmethods.rfm.recipes import (
+    ansatz,
+    completion,
+    digits,
+    lowrank,
+    modular,
+    tables,
+    uci,
+)
 
-__all__ = ["ansatz", "lowrank", "tables", "uci"]
+__all__ = ["ansatz", "completion", "digits", "lowrank", "modular", "tables", "uci"]

@@ -215,13 +215,15 @@ def _searches(X: pd.DataFrame, context: RecipeContext) -> dict[str, _Search]:
         return RFMClassifier(**reference(context, **settings))
 
     regs = {"model__reg": list(_REGS[context.full])}
+    # A kernel of its own would be compiled for each shape of table, for a single solve.
+    plain = {"backend": "numpy"} if context.backend == "jax" else {}
     forest = RandomForestClassifier(
         _TREES[context.full], random_state=context.seed, n_jobs=1
     )
     models: dict[str, tuple[Any, dict[str, list[Any]]]] = {
         LAPLACE: (kernel_machine(n_iter=0), regs),
         "Gaussian kernel": (
-            kernel_machine(kernel="gaussian", bandwidth="median", n_iter=0),
+            kernel_machine(kernel="gaussian", bandwidth="median", n_iter=0, **plain),
             regs,
         ),
         "ridge": (RidgeClassifierCV(np.logspace(-3, 3, 7)), {}),
