@@ -27,5 +27,6 @@ __getattr__, __dir__, __all__ = lazy_namespace(
         "plot_feature_matrix": "mlmethods.rfm.plots",
         "plot_history": "mlmethods.rfm.plots",
         "reference_params": "mlmethods.rfm.functions",
+        "search_space": "mlmethods.rfm.search",
     },
 )
