@@ -196,6 +196,7 @@ def test_derivatives_equal_differences_of_the_oracle(op, name, form, own):
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "name", "own", "dtype"),
     [
@@ -220,6 +221,7 @@ def test_derivatives_are_finite_where_points_coincide(op, name, own, dtype):
             np.testing.assert_allclose(values, want, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("center", ["none", "per_output", "pooled"])
 def test_derivatives_of_agop_options_equal_differences(center, diagonal):
@@ -255,6 +257,7 @@ def test_derivative_by_a_weight_of_zero():
     np.testing.assert_allclose(gradient[0], want, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
     [
@@ -276,6 +279,7 @@ def test_derivatives_are_finite_for_a_singular_metric(op, name, form):
 # ---------------------------------------------------------------- blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "own"), list(zip(ONE_OF_EACH, (True, False, True), strict=True))
 )
@@ -328,6 +332,7 @@ def test_padded_gram(name, form, budget, monkeypatch):
 # ---------------------------------------------------------------- edges
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -347,6 +352,7 @@ def test_axes_of_length_one(name, sizes):
     assert is_finite(slope("agop")(given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OF_DIFFERENCES)
 def test_duplicated_rows(name, dtype):
@@ -365,6 +371,7 @@ def test_duplicated_rows(name, dtype):
     np.testing.assert_allclose(g[:20], g[20:], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form", "dtype"),
     [
@@ -455,6 +462,7 @@ def test_matvec_takes_less_than_200_mb(name):
 # ---------------------------------------------------------------- compilations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["laplace", "lpq"])
 @pytest.mark.parametrize("op", OPS)
 def test_other_values_compile_nothing(op, name):
@@ -475,6 +483,7 @@ seeds = st.integers(0, 2**16)
 few = settings(max_examples=8, deadline=None, derandomize=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), ONE_OF_EACH_FORM)
 @given(seed=seeds)
 @few
@@ -490,6 +499,7 @@ def test_the_order_of_rows_and_centers_does_not_matter(name, form, seed):
     check_close(run("agop", moved), run("agop", args))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["laplace", "matern", "lpq"])
 @given(seed=seeds, size=st.sampled_from([1.0, 30.0, 1e3]))
 @few
@@ -504,6 +514,7 @@ def test_translation_changes_nothing(name, seed, size):
         check_close(run(op, far), run(op, near, oracle), 5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form", "center"),
     [

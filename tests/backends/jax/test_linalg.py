@@ -151,6 +151,7 @@ def test_transformations_equal_plain_calls(op):
         check_close(jax.vmap(slope)(both), stacked(slope), 1e-3)
 
 
+@pytest.mark.slow
 def test_many_regs_under_jit_and_vmap():
     function, _, args = make("float64, twelve regs")
     with jax.enable_x64(False):
@@ -192,6 +193,7 @@ def test_derivatives_equal_differences(op, dtype):
     np.testing.assert_allclose(got, want, rtol=rtol, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", [ridge_solve, ridge_cg])
 def test_derivative_by_weights_keeps_its_digits_at_a_small_reg(op):
     X, Y = points()
@@ -210,6 +212,7 @@ def test_derivative_by_weights_keeps_its_digits_at_a_small_reg(op):
     check_close(slope("float32"), slope("float64"), 1e-3)
 
 
+@pytest.mark.slow
 def test_derivatives_are_finite_for_duplicated_samples():
     X, Y = points()
     X[3:] = X[0]
@@ -223,6 +226,7 @@ def test_derivatives_are_finite_for_duplicated_samples():
     assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_eigenvectors_of_a_repeated_eigenvalue_have_finite_derivatives():
     slope = jax.jit(jax.grad(lambda K: contract(eigh(K))))
     assert bool(jnp.all(jnp.isfinite(slope(jnp.eye(3, dtype="float32")))))
@@ -259,6 +263,7 @@ def solve(request):
     return run
 
 
+@pytest.mark.slow
 def test_a_singular_matrix_is_solved_with_a_jitter_that_is_told(solve):
     lowest = 1e-7 if solve.precision == "float32" else 1e-12
     result = solve(SINGULAR)
@@ -271,11 +276,13 @@ def test_a_singular_matrix_is_solved_with_a_jitter_that_is_told(solve):
     np.testing.assert_array_equal(refused.jitter, 0.0)
 
 
+@pytest.mark.slow
 def test_a_matrix_that_is_not_positive(solve):
     has(solve(INDEFINITE), SolveStatus.NOT_POSITIVE_DEFINITE)
     has(solve(INDEFINITE, reg=2.0), SolveStatus.OK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 @pytest.mark.parametrize("place", ["upper", "lower", "both", "Y", "weights", "reg"])
 def test_what_is_not_finite_is_told(solve, place, number):
@@ -297,6 +304,7 @@ def test_a_negative_weight_has_no_root(solve):
     has(solve(SOUND, reg=0.5, weights=weights), SolveStatus.NOT_FINITE)
 
 
+@pytest.mark.slow
 def test_a_reg_of_zero_interpolates(solve):
     result = solve(SOUND)
     has(result, SolveStatus.OK)
@@ -304,6 +312,7 @@ def test_a_reg_of_zero_interpolates(solve):
     np.testing.assert_allclose(SOUND @ np.asarray(result.alpha[0]), Y4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_zeros_on_the_right_give_zero(solve):
     result = solve(SOUND, 0 * Y4, 0.5)
     has(result, SolveStatus.OK)
@@ -339,6 +348,7 @@ def mixed_batch(solve_dtype):
     return np.stack([SOUND, broken, INDEFINITE, SINGULAR, HARD]), expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.parametrize("solve_dtype", ["float64", "auto"])
 def test_status_under_vmap_belongs_to_each_item(solve_dtype, count):
@@ -358,6 +368,7 @@ def test_status_under_vmap_belongs_to_each_item(solve_dtype, count):
         np.testing.assert_allclose(batch.jitter[i], alone.jitter, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("K", "reg", "solve_dtype"),
     [(SOUND, 0.1, "float64"), (SOUND, 0.1, "float32"), (SINGULAR, 0.0, "float64")],
@@ -405,6 +416,7 @@ def test_conjugate_gradients_in_float32():
 # ---------------------------------------------------------------- dtypes and sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "dtype"),
     [
@@ -495,6 +507,7 @@ def answers():
     return run
 
 
+@pytest.mark.slow
 def test_the_public_factorization_gives_the_same_answers(answers, request):
     want = answers()
     request.getfixturevalue("without_lapack")
@@ -509,6 +522,7 @@ def test_the_public_factorization_gives_the_same_answers(answers, request):
 # ---------------------------------------------------------------- memory, compilations
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_take_less_than_200_mb():
     shape = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     n = 8192
@@ -525,6 +539,7 @@ def test_conjugate_gradients_take_less_than_200_mb():
     assert compiled.memory_analysis().temp_size_in_bytes < 200e6
 
 
+@pytest.mark.slow
 def test_other_values_compile_nothing():
     X, Y = (np.asarray(x, np.float32) for x in points())
 
@@ -549,6 +564,7 @@ def test_other_values_compile_nothing():
 # ---------------------------------------------------------------- properties
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**16))
 @settings(max_examples=8, deadline=None, derandomize=True)
 def test_solutions_follow_the_order_of_samples_and_multiply_weights(seed):

@@ -385,6 +385,15 @@ def test_an_interrupt_between_chunks_loses_nothing(data, params):
     assert_trees_equal(rest.state, linear_run(data, params).state)
 
 
+@pytest.fixture
+def interrupts():
+    """Let Ctrl-C interrupt, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_within_a_chunk_waits_for_its_end():
     def interrupt(step):
         if int(step) == 2:
