@@ -73,7 +73,6 @@ def expected_failures(estimator):
 @parametrize_with_checks(
     [
         RFMRegressor(),
-        RFMClassifier(),
         RFMRegressor(backend="numpy"),
         RFMClassifier(backend="numpy"),
     ],
@@ -83,11 +82,14 @@ def test_sklearn_contract(estimator, check):
     check(estimator)
 
 
+# What JAX adds to the contract the regressor shows in the fast tests: compiling for
+# every check takes a minute an estimator.
 @pytest.mark.slow
 @parametrize_with_checks(
-    [RFMRegressor(dtype="float64"), RFMClassifier(dtype="float64")]
+    [RFMClassifier(), RFMRegressor(dtype="float64"), RFMClassifier(dtype="float64")],
+    expected_failed_checks=expected_failures,
 )
-def test_sklearn_contract_in_float64(estimator, check):
+def test_sklearn_contract_in_full(estimator, check):
     check(estimator)
 
 
