@@ -15,7 +15,7 @@ CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 # Each worker gets its share of the cores: more threads than cores is slower.
 THREADS := $(shell n=$$(( $(CORES) / $(WORKERS) )); echo $$(( n > 0 ? n : 1 )))
 TESTS = SCIPY_ARRAY_API=1 OMP_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) \
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 NAMED := gpu or peers or network
 
 # Data that is kept beside the checkout is found by itself.
