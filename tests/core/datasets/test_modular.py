@@ -44,7 +44,7 @@ def test_addition_is_the_default() -> None:
     [
         ({"p": 1}, "p must be an integer >= 2, got 1"),
         ({"p": 5.0}, "p must be an integer"),
-        ({"p": 5, "op": "power"}, "did you mean 'multiply'"),
+        ({"p": 5, "op": "multiplied"}, "did you mean 'multiply'"),
     ],
 )
 def test_bad_arguments(arguments, fragment) -> None:
