@@ -22,6 +22,7 @@ _SCALE_RATIO = 1e4
 
 
 def given_together(X_val: ArrayLike | None, y_val: ArrayLike | None) -> bool:
+    """Return whether validation rows are given; one without the other is refused."""
     if (X_val is None) != (y_val is None):
         missing = "y_val" if y_val is None else "X_val"
         raise InvalidInputError(
@@ -31,6 +32,7 @@ def given_together(X_val: ArrayLike | None, y_val: ArrayLike | None) -> bool:
 
 
 def check_same_width(X_val: NDArray, X: NDArray) -> None:
+    """Refuse validation rows with another number of features."""
     if X_val.shape[1] != X.shape[1]:
         raise InvalidInputError(
             f"X_val must have {X.shape[1]} features as X has, got {X_val.shape[1]}"
@@ -38,6 +40,7 @@ def check_same_width(X_val: NDArray, X: NDArray) -> None:
 
 
 def check_weights(weights: NDArray) -> None:
+    """Refuse negative weights."""
     if np.any(weights < 0):
         raise InvalidInputError(
             f"sample_weight must be >= 0, got a smallest entry of {weights.min()}"
@@ -62,6 +65,7 @@ def refuse_text(X: Any) -> Any:
 
 
 def warn_of_scales(X: NDArray) -> None:
+    """Warn where one bandwidth cannot serve all columns."""
     scales = X.std(axis=0)
     scales = scales[scales > 0]
     if scales.size > 1 and scales.max() > _SCALE_RATIO * scales.min():

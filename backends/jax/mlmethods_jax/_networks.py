@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -66,11 +67,12 @@ def _attach(module: nnx.Module, tap: Tap) -> None:
             object.__setattr__(layer, "tap", functools.partial(tap, name))
 
 
-class _Network:
+class _Network(ABC):
     """What the models of both libraries share: two ways to call one forward pass."""
 
     state: PyTree
 
+    @abstractmethod
     def run(
         self,
         params: PyTree,
@@ -81,7 +83,6 @@ class _Network:
         tap: Tap | None = None,
     ) -> tuple[Any, PyTree]:
         """Return the outputs and the state, with the layers' calls through `tap`."""
-        raise NotImplementedError
 
     def apply(
         self,

@@ -24,6 +24,7 @@ def value_name(*words: object) -> str:
 
 
 def splitter(task: str, count: int, seed: int) -> Any:
+    """Return shuffled folds, stratified for a classification."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     kind = StratifiedKFold if task == "classification" else KFold
