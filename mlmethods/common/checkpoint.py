@@ -31,7 +31,7 @@ _ESTIMATORS = {
     "RFMRegressor": "mlmethods.rfm.estimators",
     "RFMClassifier": "mlmethods.rfm.estimators",
     "LinearRFMRegressor": "mlmethods.rfm.linear",
-    "MatrixCompletion": "mlmethods.rfm.linear",
+    "MatrixCompletion": "mlmethods.rfm.completion",
     "KernelRidge": "mlmethods.kernels.ridge",
 }
 

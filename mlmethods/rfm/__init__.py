@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_namespace(
     __name__,
     {
         "LinearRFMRegressor": "mlmethods.rfm.linear",
-        "MatrixCompletion": "mlmethods.rfm.linear",
+        "MatrixCompletion": "mlmethods.rfm.completion",
         "FeatureAnsatzReport": "mlmethods.rfm.network",
         "RFMClassifier": "mlmethods.rfm.estimators",
         "RFMRegressor": "mlmethods.rfm.estimators",

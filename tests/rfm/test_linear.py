@@ -15,8 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mlmethods.common.recipe import find_recipes, run_recipe
 from mlmethods.errors import CheckpointError, InvalidInputError, MemoryLimitError
-from mlmethods.rfm import linear
-from mlmethods.rfm.linear import LinearRFMRegressor, MatrixCompletion
+from mlmethods.rfm.completion import MatrixCompletion
+from mlmethods.rfm.linear import LinearRFMRegressor
 from mlmethods.rfm.recipes import completion
 
 
@@ -255,7 +255,7 @@ def test_scale_and_order_change_nothing():
 def test_small_batches_change_nothing(monkeypatch):
     truth, mask = _low_rank((40, 30), 2, 0.5)
     whole = MatrixCompletion().fit(truth, mask=mask)
-    monkeypatch.setattr(linear, "_BATCH_BYTES", 1)
+    monkeypatch.setattr("mlmethods.rfm.completion._BATCH_BYTES", 1)
     single = MatrixCompletion().fit(truth, mask=mask)
     assert_allclose(single.completed_, whole.completed_, atol=1e-7)
 

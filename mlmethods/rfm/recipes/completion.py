@@ -139,7 +139,7 @@ def _complete(
 ) -> tuple[float, float, Any]:
     from sklearn.exceptions import ConvergenceWarning
 
-    from mlmethods.rfm.linear import MatrixCompletion
+    from mlmethods.rfm.completion import MatrixCompletion
 
     model = MatrixCompletion(**changes)
     start = time.perf_counter()
