@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlmethods.common.rng import generator
-from mlmethods.common.validation import check_choice, check_integer
+from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike
 from mlmethods.kernels import family
@@ -109,6 +109,7 @@ def median_bandwidth(
     X: ArrayLike,
     M: ArrayLike | None = None,
     *,
+    p: float = 2.0,
     max_samples: int = 5000,
     rng: Any = None,
 ) -> float:
@@ -120,6 +121,8 @@ def median_bandwidth(
         Data.
     M : array-like of shape (d, d) or (d,), optional
         Mahalanobis matrix of the distance, or its diagonal.
+    p : float, default=2
+        Order of the norm of ``M^{1/2} (x - z)``.
     max_samples : int, default=5000
         Use at most so many rows, drawn without replacement.
     rng : None, int, SeedSequence or Generator, optional
@@ -146,8 +149,11 @@ def median_bandwidth(
         return 1.0
     if M is not None and M.ndim == 2:
         values, vectors = np.linalg.eigh((M + M.T) / 2)
-        X = X @ (vectors * np.sqrt(np.maximum(values, 0.0)))
+        # The symmetric root: only for p = 2 would any other do.
+        X = X @ (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     elif M is not None:
         X = X * np.sqrt(np.maximum(M, 0.0))
-    median = float(np.median(pdist(X)))
+    check_real("p", p, minimum=0, open_minimum=True)
+    distances = pdist(X) if p == 2 else pdist(X, "minkowski", p=p)
+    median = float(np.median(distances))
     return median if median > _SMALLEST_MEDIAN else 1.0

@@ -6,39 +6,59 @@ import math
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlmethods.backend import get_backend
-from mlmethods.common.buckets import pad_rows
-from mlmethods.common.checkpoint import load_estimator, save_estimator
 from mlmethods.common.memory import require_memory, resolve_memory_limit
 from mlmethods.common.progress import progress_callback
 from mlmethods.common.rng import seed_sequence
 from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError, NumericalWarning
-from mlmethods.interfaces import ArrayLike, Backend, Callback, Event, NDArray
-from mlmethods.kernels import Kernel, resolve_kernel
+from mlmethods.interfaces import Backend, Callback, Event, KernelSpec, NDArray
+from mlmethods.kernels import Kernel
+from mlmethods.rfm._bandwidth import Bandwidth
+from mlmethods.rfm._fitted import FittedMachine, engine_of
 from mlmethods.rfm._inputs import warn_of_scales
-from mlmethods.rfm.contract import Engine, RFMConfig, Rows, direct_bytes
-from mlmethods.rfm.generic_engine import OPERATIONS, GenericEngine
+from mlmethods.rfm._metric import row_space
+from mlmethods.rfm.contract import RFMConfig, Rows, direct_bytes
+from mlmethods.rfm.generic_engine import OPERATIONS
 from mlmethods.rfm.loop import Iterates, fingerprint, run
-from mlmethods.rfm.network import matrix_power_psd
 
 __all__ = ["RecursiveFeatureMachine"]
 
-_SMALLEST_EARLY_STOPPING = 50
-_PREDICT_BLOCK = 1024
+_SMALLEST_HOLDOUT = 50
+# Kernels of the Euclidean distance, which no rotation changes.
+_RADIAL = ("laplace", "gaussian", "exp_power", "matern")
 
 
-class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
+class _Data(NamedTuple):
+    """The rows of a fit as its engine sees them, and as they were."""
+
+    rows: Rows
+    validation: Rows | None
+    basis: NDArray | None
+    intercept: NDArray
+    X: NDArray
+
+
+def _stored(X: NDArray, dtype: str) -> NDArray:
+    return np.ascontiguousarray(X, dtype=dtype)
+
+
+def _rows(
+    config: RFMConfig, basis: NDArray | None, X: NDArray, Y: NDArray, weights: NDArray
+) -> Rows:
+    points = X if basis is None else X @ basis
+    dtype = config.dtype
+    return Rows(_stored(points, dtype), Y.astype(dtype), weights.astype(dtype))
+
+
+class RecursiveFeatureMachine(FittedMachine, ABC):
     """What the regressor and the classifier share."""
 
     def __init__(
@@ -46,7 +66,8 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         kernel: str | Kernel = "laplace",
         *,
         bandwidth: float | str | None = None,
-        reg: float = 1e-3,
+        bandwidth_mode: str = "constant",
+        reg: float | Sequence[float] = 1e-3,
         n_iter: int = 5,
         diagonal: bool = False,
         center: str = "none",
@@ -54,6 +75,7 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         normalize: str = "max",
         agop_samples: int = 20000,
         early_stopping: bool | str = "auto",
+        selection: str = "holdout",
         validation_fraction: float = 0.2,
         early_stop_multiplier: float = 1.1,
         scoring: Any = None,
@@ -71,6 +93,7 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
     ) -> None:
         self.kernel = kernel
         self.bandwidth = bandwidth
+        self.bandwidth_mode = bandwidth_mode
         self.reg = reg
         self.n_iter = n_iter
         self.diagonal = diagonal
@@ -79,6 +102,7 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         self.normalize = normalize
         self.agop_samples = agop_samples
         self.early_stopping = early_stopping
+        self.selection = selection
         self.validation_fraction = validation_fraction
         self.early_stop_multiplier = early_stop_multiplier
         self.scoring = scoring
@@ -97,7 +121,11 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
     # Fitting -----------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        check_real("reg", self.reg, minimum=0)
+        if np.ndim(self.reg) and not len(self.reg):
+            raise InvalidInputError("reg must have at least one value, got none")
+        for reg in np.atleast_1d(self.reg):
+            check_real("reg", reg, minimum=0)
+        check_choice("selection", self.selection, ("holdout", "loo"))
         check_integer("n_iter", self.n_iter, minimum=0)
         check_choice("center", self.center, ("none", "per_output", "pooled"))
         check_real("agop_power", self.agop_power, minimum=0, open_minimum=True)
@@ -130,8 +158,10 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
     ) -> None:
         """Fit on encoded targets Y (n, c)."""
         self._check_parameters()
-        seed = seed_sequence(self.random_state)
-        split_seed, agop_seed, bandwidth_seed = seed.spawn(3)
+        self.__dict__.pop("iterates_", None)
+        split_seed, agop_seed, bandwidth_seed = seed_sequence(self.random_state).spawn(
+            3
+        )
         positive = weights > 0
         if not positive.any():
             raise InvalidInputError(
@@ -140,58 +170,144 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         X, Y, weights = X[positive], Y[positive], weights[positive]
         labels = None if labels is None else labels[positive]
         warn_of_scales(X)
-        kernel = resolve_kernel(
-            self.kernel, self.bandwidth, X=X, rng=np.random.default_rng(bandwidth_seed)
+        selection = self._selection(len(X), validation is not None)
+        bandwidth = Bandwidth.resolve(
+            self.kernel, self.bandwidth, self.bandwidth_mode, X, bandwidth_seed
         )
-        spec = kernel.to_spec()
-        backend = self._resolve_backend(spec, len(X), X.shape[1])
-        dtype = backend.info.default_dtype if self.dtype == "auto" else self.dtype
-        config = RFMConfig(
-            kernel=spec,
-            reg=float(self.reg),
-            diagonal=bool(self.diagonal),
-            center=self.center,  # type: ignore[arg-type]
-            agop_power=float(self.agop_power),
-            normalize=self.normalize,
-            dtype=dtype,
-            solve_dtype=self.solve_dtype,
-        )
-        require_memory(
-            direct_bytes(len(X), X.shape[1], Y.shape[1], dtype),
-            resolve_memory_limit(self.memory_limit),
-            what=f"the direct solve on n={len(X)} rows",
-            alternative="fit on fewer rows, or raise memory_limit",
+        config = self._configure(
+            bandwidth.kernel, X.shape, Y.shape[1], selection == "loo"
         )
         held_out = None
         train = np.arange(len(X))
-        if validation is None and self._stops_early(len(X)):
+        if selection == "holdout":
             train, held_out = self._split(len(X), labels, split_seed)
             validation = X[held_out], Y[held_out]
-            validation_weights = weights[held_out]
-        elif validation is not None:
-            validation_weights = np.ones(len(validation[0]))
-        else:
-            validation_weights = np.ones(0)
-        rows, intercept = self._rows(X[train], Y[train], weights[train], dtype)
-        val_rows = None
-        if validation is not None:
-            val_rows = Rows(
-                validation[0].astype(dtype),
-                (validation[1] - intercept).astype(dtype),
-                validation_weights.astype(dtype),
-            )
+        data = self._prepare(
+            config,
+            (X[train], Y[train], weights[train]),
+            validation,
+            None if held_out is None else weights[held_out],
+        )
         agop_rows = None
         if len(train) > self.agop_samples:
             generator = np.random.default_rng(agop_seed)
             agop_rows = np.sort(
                 generator.choice(len(train), self.agop_samples, replace=False)
             )
-        engine = _engine(backend)
-        problem = engine.problem(config, rows, val_rows, agop_rows)
-        self._config, self._backend = config, backend
+        if selection == "loo":
+            validation = X, Y
+        try:
+            found = self._iterate(
+                config,
+                data,
+                agop_rows,
+                bandwidth,
+                self._score_function(validation, data.intercept),
+                selection,
+            )
+        except KeyboardInterrupt as interrupt:
+            partial = getattr(interrupt, "iterates", None)
+            if partial is not None and partial.alpha is not None:
+                self._keep(config, partial, data)
+            raise
+        self._keep(config, found, data)
+        if held_out is not None and self.refit:
+            self._refit(config, X, Y, weights)
+
+    def _selection(self, n: int, given: bool) -> str:
+        """Return how the iterate is chosen: by rows "given", "holdout", "loo", "last"."""
+        if given:
+            return "given"
+        if self.early_stopping is False:
+            return "last"
+        if self.early_stopping is True and n < 2:
+            raise InvalidInputError(
+                f"early_stopping=True needs at least 2 samples to hold one out, got {n}"
+            )
+        enough = _SMALLEST_HOLDOUT if self.selection == "holdout" else 2
+        few = n < enough and self.early_stopping == "auto"
+        return "last" if few else self.selection
+
+    def _configure(
+        self, kernel: KernelSpec, shape: tuple[int, ...], c: int, leave_one_out: bool
+    ) -> RFMConfig:
+        """Choose the backend, and refuse what does not fit in memory."""
+        n, d = shape
+        backend = self._resolve_backend(kernel, n, d)
+        dtype = backend.info.default_dtype if self.dtype == "auto" else self.dtype
+        reg = tuple(map(float, self.reg)) if np.ndim(self.reg) else float(self.reg)
+        config = RFMConfig(
+            kernel=kernel,
+            reg=reg,
+            diagonal=bool(self.diagonal),
+            center=self.center,  # type: ignore[arg-type]
+            agop_power=float(self.agop_power),
+            normalize=self.normalize,
+            dtype=dtype,
+            solve_dtype=self.solve_dtype,
+            leave_one_out=leave_one_out,
+        )
+        # With more features than rows, M is kept in coordinates of the rows.
+        reduced = d > n and not config.diagonal and kernel.name in _RADIAL
+        needed = direct_bytes(
+            n, n if reduced else d, c, dtype, leave_one_out=config.in_closed_form
+        )
+        require_memory(
+            needed + reduced * 24 * n * d,
+            resolve_memory_limit(self.memory_limit),
+            what=f"the direct solve on n={n} rows",
+            alternative="fit on fewer rows, or raise memory_limit",
+        )
+        self._backend = backend
         self.backend_ = backend.info.name
-        self.bandwidth_ = float(spec.bandwidth)
         self.dtype_ = dtype
+        return config
+
+    def _prepare(
+        self,
+        config: RFMConfig,
+        training: tuple[NDArray, NDArray, NDArray],
+        validation: tuple[NDArray, NDArray] | None,
+        validation_weights: NDArray | None,
+    ) -> _Data:
+        """Center the targets and find the coordinates to fit in."""
+        X, Y, weights = training
+        intercept = self._intercept(Y, weights)
+        basis = None
+        if not config.diagonal and config.kernel.name in _RADIAL:
+            parts = [X] if validation is None else [X, validation[0]]
+            if sum(map(len, parts)) < X.shape[1]:
+                basis = row_space(*parts)
+        val_rows = None
+        if validation is not None:
+            X_val, Y_val = validation
+            if validation_weights is None:
+                validation_weights = np.ones(len(X_val))
+            val_rows = _rows(
+                config, basis, X_val, Y_val - intercept, validation_weights
+            )
+        rows = _rows(config, basis, X, Y - intercept, weights)
+        return _Data(rows, val_rows, basis, intercept, _stored(X, config.dtype))
+
+    def _intercept(self, Y: NDArray, weights: NDArray) -> NDArray:
+        if self._centers_targets():
+            return np.average(Y, axis=0, weights=weights)
+        return np.zeros(Y.shape[1])
+
+    def _iterate(
+        self,
+        config: RFMConfig,
+        data: _Data,
+        agop_rows: NDArray | None,
+        bandwidth: Bandwidth,
+        score: Callable[[NDArray], float] | None,
+        selection: str,
+    ) -> Iterates:
+        """Run the loop, with progress and checkpoints."""
+        backend = self._backend
+        problem = engine_of(backend).problem(
+            config, data.rows, data.validation, agop_rows, data.basis
+        )
         progress = progress_callback(self.verbose)
 
         def report(event: Event) -> None:
@@ -199,63 +315,55 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
             for callback in self.callbacks:
                 callback(event)
 
-        def finish(found: Iterates) -> None:
-            self._keep(found, rows, intercept)
-
-        try:
-            with progress:
-                found = run(
-                    problem,
-                    to_numpy=backend.to_numpy,
-                    n_iter=self.n_iter,
-                    stop_multiplier=(
-                        self.early_stop_multiplier
-                        if validation is not None and self.early_stopping is not False
-                        else None
-                    ),
-                    score=self._score_function(validation, intercept),
-                    has_validation=validation is not None,
-                    keep_iterates=self.keep_iterates,
-                    callback=report,
-                    checkpoint_dir=self.checkpoint_dir,
-                    identity=fingerprint(
-                        config,
-                        self.n_iter,
-                        rows,
-                        val_rows,
-                        agop_rows,
-                        policy=(
-                            backend.info.name,
-                            self.early_stopping,
-                            self.early_stop_multiplier,
-                            self.keep_iterates,
-                            getattr(self.scoring, "__qualname__", str(self.scoring)),
-                        ),
-                    ),
-                    bandwidth=self.bandwidth_,
-                )
-        except KeyboardInterrupt as interrupt:
-            partial = getattr(interrupt, "iterates", None)
-            if partial is not None and partial.alpha is not None:
-                finish(partial)
-            raise
-        finish(found)
-        if held_out is not None and self.refit:
-            self._refit(engine, config, X, Y, weights, found)
+        policy = (
+            backend.info.name,
+            self.early_stopping,
+            self.early_stop_multiplier,
+            self.keep_iterates,
+            self.bandwidth_mode,
+            getattr(self.scoring, "__qualname__", str(self.scoring)),
+        )
+        stops = selection != "last" and self.early_stopping is not False
+        with progress:
+            return run(
+                problem,
+                to_numpy=backend.to_numpy,
+                n_iter=self.n_iter,
+                stop_multiplier=self.early_stop_multiplier if stops else None,
+                score=score,
+                has_validation=selection != "last",
+                keep_iterates=self.keep_iterates,
+                callback=report,
+                checkpoint_dir=self.checkpoint_dir,
+                identity=fingerprint(
+                    config,
+                    self.n_iter,
+                    data.rows,
+                    data.validation,
+                    agop_rows,
+                    policy=policy,
+                ),
+                bandwidth=bandwidth.on(data.rows.X),
+            )
 
     def _refit(
         self,
-        engine: Engine,
         config: RFMConfig,
         X: NDArray,
         Y: NDArray,
         weights: NDArray,
-        found: Iterates,
     ) -> None:
         """Solve once more on all rows with the chosen metric."""
-        rows, intercept = self._rows(X, Y, weights, config.dtype)
-        problem = engine.problem(config, rows)
-        step = problem.step(problem.as_metric(found.M), update=False)  # type: ignore[arg-type]
+        intercept = self._intercept(Y, weights)
+        basis, matrix = self.metric_basis_, self.metric_matrix_
+        if matrix.ndim == 1 and not config.diagonal:
+            # The identity of more features than rows.
+            basis = row_space(X)
+            matrix = np.eye(basis.shape[1])
+        rows = _rows(config, basis, X, Y - intercept, weights)
+        problem = engine_of(self._backend).problem(config, rows)
+        M = problem.as_metric(matrix)
+        step = problem.step(M, update=False, bandwidth=self.bandwidth_)
         if not np.isfinite(step.training_loss):
             warnings.warn(
                 "the solve on all rows failed; the model of the training rows is kept",
@@ -263,42 +371,29 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
                 stacklevel=4,
             )
             return
-        found.alpha = problem.coefficients(step.alpha)
-        self._keep(found, rows, intercept)
+        self.dual_coef_ = problem.coefficients(step.alpha)
+        self.X_fit_, self.intercept_ = _stored(X, config.dtype), intercept
+        self.reg_ = step.reg
 
-    def _keep(self, found: Iterates, rows: Rows, intercept: NDArray) -> None:
-        self.M_ = np.asarray(found.M)
+    def _keep(self, config: RFMConfig, found: Iterates, data: _Data) -> None:
         self.dual_coef_ = np.asarray(found.alpha)
-        self.X_fit_ = rows.X
-        self.intercept_ = intercept
+        self.X_fit_ = data.X
+        self.intercept_ = data.intercept
         self.n_iter_ = int(found.best_iteration)
         self.history_ = found.history
-        if self.keep_iterates and not hasattr(self, "iterates_"):
+        self.bandwidth_ = float(found.best["bandwidth"])
+        self.reg_ = float(found.best["reg"])
+        self._config = config.at(self.bandwidth_)
+        self.iterates_basis_ = data.basis
+        metric = self._iterate_metric(self.n_iter_, np.asarray(found.M))
+        self.metric_matrix_, self.metric_basis_ = metric
+        if self.keep_iterates:
             self.iterates_ = found.kept
-            self.iterates_X_ = rows.X
-            self.iterates_intercept_ = intercept
-
-    def _rows(
-        self, X: NDArray, Y: NDArray, weights: NDArray, dtype: str
-    ) -> tuple[Rows, NDArray]:
-        if self._centers_targets():
-            intercept = np.average(Y, axis=0, weights=weights)
-        else:
-            intercept = np.zeros(Y.shape[1])
-        rows = Rows(
-            np.ascontiguousarray(X, dtype=dtype),
-            (Y - intercept).astype(dtype),
-            weights.astype(dtype),
-        )
-        return rows, intercept
+            self.iterates_X_ = data.X
+            self.iterates_intercept_ = data.intercept
 
     def _centers_targets(self) -> bool:
         return bool(self.fit_intercept)
-
-    def _stops_early(self, n: int) -> bool:
-        if self.early_stopping == "auto":
-            return n >= _SMALLEST_EARLY_STOPPING
-        return bool(self.early_stopping)
 
     def _split(
         self, n: int, labels: NDArray | None, seed: np.random.SeedSequence
@@ -310,10 +405,6 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
             size = math.ceil(self.validation_fraction * n)
             if counts.min() >= 2 and min(size, n - size) >= len(counts):
                 stratify = labels
-        if n < 2:
-            raise InvalidInputError(
-                f"early_stopping=True needs at least 2 samples to hold one out, got {n}"
-            )
         train, held_out = train_test_split(
             np.arange(n),
             test_size=self.validation_fraction,
@@ -350,179 +441,3 @@ class RecursiveFeatureMachine(TransformerMixin, BaseEstimator, ABC):
         dtype = None if self.dtype == "auto" else self.dtype
         facts = {"kernel": spec, "n": n, "d": d, "dtype": dtype}
         return get_backend(self.backend, *OPERATIONS, **facts)
-
-    # Using -------------------------------------------------------------------
-
-    def _fitted(self) -> tuple[Engine, RFMConfig]:
-        check_is_fitted(self, "M_")
-        if not hasattr(self, "_config"):
-            # A loaded or unpickled model finds its backend again on first use.
-            spec = resolve_kernel(self.kernel, self._stored_bandwidth()).to_spec()
-            self._config = RFMConfig(
-                kernel=spec,
-                reg=float(self.reg),
-                diagonal=bool(self.diagonal),
-                dtype=self.dtype_,
-            )
-            name = self.backend_ if self.backend == "auto" else self.backend
-            self._backend = get_backend(name, *OPERATIONS, kernel=spec)
-        return _engine(self._backend), self._config
-
-    def _stored_bandwidth(self) -> float | None:
-        has_own = isinstance(self.kernel, Kernel) or self.kernel == "quadratic"
-        return None if has_own else self.bandwidth_
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        return {k: v for k, v in state.items() if k not in ("_config", "_backend")}
-
-    def _outputs(
-        self, X: NDArray, alpha: NDArray, M: NDArray, centers: NDArray
-    ) -> NDArray:
-        engine, config = self._fitted()
-        parts = []
-        for start in range(0, len(X), _PREDICT_BLOCK):
-            block = X[start : start + _PREDICT_BLOCK].astype(config.dtype)
-            # A few sizes of query serve all, so that new lengths compile nothing.
-            outputs = engine.predict(config, pad_rows(block), centers, alpha, M)
-            parts.append(outputs[: len(block)])
-        return np.concatenate(parts)
-
-    def _predict_encoded(self, X: ArrayLike) -> NDArray:
-        check_is_fitted(self, "M_")
-        points = self._queries(X)
-        outputs = self._outputs(points, self.dual_coef_, self.M_, self.X_fit_)
-        return outputs + self.intercept_.astype(outputs.dtype)
-
-    def _queries(self, X: ArrayLike) -> NDArray:
-        checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return np.asarray(checked)
-
-    def gradients(self, X: ArrayLike) -> NDArray:
-        """Return the gradients of the outputs with respect to the features.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Where to differentiate.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_outputs, n_features)
-        """
-        engine, config = self._fitted()
-        points = self._queries(X)
-        return engine.gradients(
-            config, points.astype(config.dtype), self.X_fit_, self.dual_coef_, self.M_
-        )
-
-    def agop(self, X: ArrayLike | None = None) -> NDArray:
-        """Return the average gradient outer product of the fitted model.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), optional
-            Samples to average over; None means the rows that were fitted.
-
-        Returns
-        -------
-        ndarray of shape (n_features, n_features)
-        """
-        _, config = self._fitted()
-        backend = self._backend
-        centers, alpha, M = (
-            backend.asarray(a, dtype=config.dtype)
-            for a in (self.X_fit_, self.dual_coef_, self.M_)
-        )
-        if X is None:
-            samples, others = centers, None
-        else:
-            points = self._queries(X)
-            samples, others = backend.asarray(points, dtype=config.dtype), centers
-        result = backend.kernels.agop(config.kernel, samples, others, alpha, M)
-        return np.asarray(backend.to_numpy(result))
-
-    def transform(self, X: ArrayLike) -> NDArray:
-        """Return ``X M^{1/2}``, in which the kernel's distances are Euclidean.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self, "M_")
-        points = self._queries(X)
-        root = matrix_power_psd(self.M_, 0.5)
-        return points * root if root.ndim == 1 else points @ root
-
-    def _staged(self, X: ArrayLike) -> Iterator[NDArray]:
-        check_is_fitted(self, "M_")
-        if not hasattr(self, "iterates_"):
-            raise InvalidInputError(
-                "keep_iterates must be True at fit for staged_predict, got False"
-            )
-        points = self._queries(X)
-        for alpha, M in self.iterates_:
-            outputs = self._outputs(points, alpha, M, self.iterates_X_)
-            yield outputs + self.iterates_intercept_.astype(outputs.dtype)
-
-    @property
-    def feature_importances_(self) -> NDArray:
-        """The diagonal of M, divided by its sum; shape (n_features,)."""
-        check_is_fitted(self, "M_")
-        diagonal = self.M_ if self.M_.ndim == 1 else np.diag(self.M_)
-        return diagonal / diagonal.sum()
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a folder (safetensors and JSON).
-
-        Parameters
-        ----------
-        directory : path-like
-            The folder; an earlier model there is replaced as a whole.
-        """
-        check_is_fitted(self, "M_")
-        arrays = {"M_": self.M_, "dual_coef_": self.dual_coef_, "X_fit_": self.X_fit_}
-        arrays["intercept_"] = self.intercept_
-        state = {
-            "n_iter_": self.n_iter_,
-            "history_": self.history_,
-            "bandwidth_": self.bandwidth_,
-            "dtype_": self.dtype_,
-            "backend_": self.backend_,
-            "n_features_in_": self.n_features_in_,
-            **self._state(),
-        }
-        if hasattr(self, "feature_names_in_"):
-            state["feature_names_in_"] = self.feature_names_in_
-        save_estimator(self, directory, arrays, state)
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Any:
-        """Return the model that :meth:`save` wrote.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder is missing, damaged or holds another class.
-        """
-        return load_estimator(cls, directory)
-
-
-def _engine(backend: Backend) -> Engine:
-    """Return the backend's own engine, or the one made of its operations."""
-    if "rfm" in backend.info.engines:
-        return backend.engine("rfm")
-    return GenericEngine(backend)

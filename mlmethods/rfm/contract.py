@@ -6,7 +6,7 @@ repeats, so that every backend stops, resumes and reports alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from mlmethods.interfaces import Array, Center, KernelSpec, NDArray, PyTree
@@ -31,8 +31,9 @@ class RFMConfig:
     ----------
     kernel : KernelSpec
         The kernel; its bandwidth is resolved.
-    reg : float
-        Ridge added to the diagonal, not divided by n.
+    reg : float or tuple of float
+        Ridge added to the diagonal, not divided by n. Of several, each solve takes
+        the one of least leave-one-out error.
     diagonal : bool
         Whether M is a diagonal.
     center : {"none", "per_output", "pooled"}
@@ -45,16 +46,33 @@ class RFMConfig:
         Of the kernel matrix and of M.
     solve_dtype : {"auto", "float32", "float64"}
         Of the factorization.
+    leave_one_out : bool
+        Whether the training rows validate themselves, each left out in turn.
     """
 
     kernel: KernelSpec
-    reg: float = 1e-3
+    reg: float | tuple[float, ...] = 1e-3
     diagonal: bool = False
     center: Center = "none"
     agop_power: float = 1.0
     normalize: str = "max"
     dtype: str = "float32"
     solve_dtype: str = "auto"
+    leave_one_out: bool = False
+
+    @property
+    def regs(self) -> tuple[float, ...]:
+        """The ridges to choose from."""
+        return self.reg if isinstance(self.reg, tuple) else (self.reg,)
+
+    def at(self, bandwidth: float) -> RFMConfig:
+        """Return the same with another bandwidth."""
+        return replace(self, kernel=replace(self.kernel, bandwidth=bandwidth))
+
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether leave-one-out errors are needed."""
+        return self.leave_one_out or isinstance(self.reg, tuple)
 
 
 class Rows(NamedTuple):
@@ -80,6 +98,7 @@ class Step(NamedTuple):
     training_loss: float
     validation_loss: float
     agop_scale: float
+    reg: float
 
 
 class Problem(Protocol):
@@ -93,11 +112,13 @@ class Problem(Protocol):
         """Bring a Mahalanobis matrix to the device."""
         ...
 
-    def step(self, M: Array, *, update: bool) -> Step:
+    def step(self, M: Array, *, update: bool, bandwidth: float | None = None) -> Step:
         """Solve with M and, if `update`, compute the next M.
 
         `training_loss` and `validation_loss` are mean squared errors (NaN without
-        validation rows); `agop_scale` is the largest entry of the AGOP.
+        validation); `agop_scale` is the largest entry of the AGOP. `bandwidth`
+        replaces that of the kernel. With ``leave_one_out``, `predictions` are those
+        for each training row from the others.
         """
         ...
 
@@ -106,7 +127,7 @@ class Problem(Protocol):
         ...
 
     def scores(self, predictions: Array) -> NDArray:
-        """Return the predictions at the validation rows given, as NumPy."""
+        """Return the predictions at the rows that validate, as NumPy."""
         ...
 
 
@@ -119,8 +140,14 @@ class Engine(Protocol):
         rows: Rows,
         validation: Rows | None = None,
         agop_rows: NDArray | None = None,
+        basis: NDArray | None = None,
     ) -> Problem:
-        """Put a fit on the device; `agop_rows` (int) restrict the AGOP to a sample."""
+        """Put a fit on the device.
+
+        `agop_rows` (int) restrict the AGOP to a sample. With `basis` (d, r), of
+        orthonormal columns, the rows and M are coordinates in it, and M is normalized
+        as the matrix ``basis M basis.T`` of the d features.
+        """
         ...
 
     def predict(
@@ -188,11 +215,16 @@ class TrainedPerceptron(NamedTuple):
     losses: list[float]
 
 
-def direct_bytes(n: int, d: int, c: int, dtype: str) -> int:
+def direct_bytes(
+    n: int, d: int, c: int, dtype: str, *, leave_one_out: bool = False
+) -> int:
     """Return the bytes that a direct fit on `n` rows needs at its peak.
 
     The kernel matrix and its factor in `dtype`, and both in float64 for a solve that
-    float32 cannot do; data, gradients and M besides.
+    float32 cannot do; for leave-one-out errors a part of the inverse; data, gradients
+    and M besides.
     """
     itemsize = 4 if dtype == "float32" else 8
-    return n * n * (2 * itemsize + 16) + itemsize * (6 * n * (d + c) + 4 * d * d)
+    return n * n * (2 * itemsize + 16 + 8 * leave_one_out) + itemsize * (
+        6 * n * (d + c) + 4 * d * d
+    )

@@ -44,8 +44,12 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
     bandwidth : float, "median" or None, default=None
         Length scale L; None means the kernel object's own, or 10 for a name, which is
         meant for standardized columns.
-    reg : float, default=1e-3
-        Ridge added to the diagonal of the kernel matrix, not divided by n.
+    bandwidth_mode : {"constant", "adaptive"}, default="constant"
+        Whether L is the bandwidth, or the bandwidth times the median distance between
+        training rows (at most 2000) under each M; there None means 1 for a name.
+    reg : float or sequence of float, default=1e-3
+        Ridge added to the diagonal of the kernel matrix, not divided by n. Of
+        several, each solve takes that of least leave-one-out error, in closed form.
     n_iter : int, default=5
         Updates of M; there is one more solve than updates. 0 is the plain kernel
         machine.
@@ -61,8 +65,13 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
     agop_samples : int, default=20000
         Most rows that the AGOP averages over, drawn without replacement.
     early_stopping : bool or "auto", default="auto"
-        Hold out rows, keep the best iterate on them and stop when they get worse;
-        auto does so from 50 rows on.
+        Keep the iterate of the best validation score and stop when it gets worse;
+        False keeps the last. Auto holds rows out from 50 rows on.
+    selection : {"holdout", "loo"}, default="holdout"
+        What validates where no `X_val` is given: rows held out, or each row from all
+        others, in closed form. Leave-one-out uses every row, but favors later
+        iterates, whose M has seen each row's target: over 20 small tables it costs
+        1.6 points of accuracy against the hold-out.
     validation_fraction : float, default=0.2
         Share of the rows that is held out.
     early_stop_multiplier : float, default=1.1
@@ -183,7 +192,6 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         check_weights(weights)
         Y = np.asarray(targets, dtype=np.float64)
-        self.__dict__.pop("iterates_", None)
         self._single_output = Y.ndim == 1
         Y = Y[:, None] if Y.ndim == 1 else Y
         validation = None
@@ -252,9 +260,9 @@ class RFMClassifier(ClassifierMixin, RecursiveFeatureMachine):
 
     Parameters
     ----------
-    kernel, bandwidth, reg, n_iter, diagonal, center, agop_power, normalize, \
-agop_samples, early_stopping, validation_fraction, early_stop_multiplier, scoring, \
-refit, fit_intercept, keep_iterates, checkpoint_dir, dtype, solve_dtype, \
+    kernel, bandwidth, bandwidth_mode, reg, n_iter, diagonal, center, agop_power, \
+normalize, agop_samples, early_stopping, selection, validation_fraction, \
+early_stop_multiplier, scoring, refit, fit_intercept, keep_iterates, checkpoint_dir, dtype, solve_dtype, \
 memory_limit, backend, random_state, verbose, callbacks
         As in :class:`RFMRegressor`, except that `fit_intercept` is False by default.
     class_weight : dict, "balanced" or None, default=None
@@ -289,7 +297,8 @@ memory_limit, backend, random_state, verbose, callbacks
         kernel: str | Kernel = "laplace",
         *,
         bandwidth: float | str | None = None,
-        reg: float = 1e-3,
+        bandwidth_mode: str = "constant",
+        reg: float | Sequence[float] = 1e-3,
         n_iter: int = 5,
         diagonal: bool = False,
         center: str = "none",
@@ -297,6 +306,7 @@ memory_limit, backend, random_state, verbose, callbacks
         normalize: str = "max",
         agop_samples: int = 20000,
         early_stopping: bool | str = "auto",
+        selection: str = "holdout",
         validation_fraction: float = 0.2,
         early_stop_multiplier: float = 1.1,
         scoring: Any = None,
@@ -317,6 +327,7 @@ memory_limit, backend, random_state, verbose, callbacks
         super().__init__(
             kernel,
             bandwidth=bandwidth,
+            bandwidth_mode=bandwidth_mode,
             reg=reg,
             n_iter=n_iter,
             diagonal=diagonal,
@@ -325,6 +336,7 @@ memory_limit, backend, random_state, verbose, callbacks
             normalize=normalize,
             agop_samples=agop_samples,
             early_stopping=early_stopping,
+            selection=selection,
             validation_fraction=validation_fraction,
             early_stop_multiplier=early_stop_multiplier,
             scoring=scoring,
@@ -382,7 +394,6 @@ memory_limit, backend, random_state, verbose, callbacks
         check_classification_targets(labels)
         weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         check_weights(weights)
-        self.__dict__.pop("iterates_", None)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(np.unique(codes[weights > 0])) < 2:
             raise InvalidInputError(

@@ -5,9 +5,19 @@ Any backend with the families ``kernels`` and ``linalg`` can fit an RFM through 
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-from mlmethods.interfaces import Array, Backend, NDArray, SolveStatus
+from mlmethods.interfaces import (
+    Array,
+    Backend,
+    KernelSpec,
+    NDArray,
+    SolveResult,
+    SolveStatus,
+)
 from mlmethods.rfm.contract import RFMConfig, Rows, Step
 
 __all__ = ["OPERATIONS", "GenericEngine", "GenericProblem", "normalized"]
@@ -22,15 +32,24 @@ OPERATIONS = (
 """What a backend must have for this engine."""
 
 
-def normalized(M: NDArray, normalize: str, power: float) -> NDArray:
-    """Return ``(M / scale)^power``; M is (d, d) or a diagonal (d,), not all zero."""
-    diagonal = M if M.ndim == 1 else np.diag(M)
-    scale = {
-        "max": M.max(),
-        "trace": diagonal.mean(),
-        "none": 1.0,
-    }[normalize]
-    M = M / scale
+def full_diagonal(M: NDArray, basis: NDArray | None) -> NDArray:
+    """Return the diagonal of a matrix, or of ``basis M basis.T``."""
+    if basis is not None:
+        return np.einsum("ij,ij->i", basis @ M, basis)
+    return M if M.ndim == 1 else np.diag(M)
+
+
+def normalized(
+    M: NDArray, normalize: str, power: float, basis: NDArray | None = None
+) -> NDArray:
+    """Return ``(M / scale)^power``; M is (d, d) or a diagonal (d,), not all zero.
+
+    The scale is the largest entry, which for a positive semidefinite matrix is on its
+    diagonal, or the mean of the diagonal.
+    """
+    if normalize != "none":
+        diagonal = full_diagonal(M, basis)
+        M = M / (diagonal.mean() if normalize == "trace" else diagonal.max())
     if power == 1.0:
         return M
     if M.ndim == 1:
@@ -50,7 +69,9 @@ class GenericProblem:
         rows: Rows,
         validation: Rows | None,
         agop_rows: NDArray | None,
+        basis: NDArray | None = None,
     ) -> None:
+        self._basis = basis
         self._backend = backend
         self._config = config
         self._rows = rows
@@ -79,37 +100,30 @@ class GenericProblem:
         """Bring a Mahalanobis matrix to the device."""
         return self._native(M)
 
-    def step(self, M: Array, *, update: bool) -> Step:
+    def step(self, M: Array, *, update: bool, bandwidth: float | None = None) -> Step:
         """Solve with M and, if `update`, compute the next M."""
-        config, kernels = self._config, self._backend.kernels
-        to_numpy = self._backend.to_numpy
-        K = kernels.pairwise(config.kernel, self._X, None, M)
-        solved = self._backend.linalg.ridge_solve(
-            K,
-            self._Y,
-            config.reg,
-            weights=self._weights,
-            solve_dtype=config.solve_dtype,
+        config, to_numpy = self._config, self._backend.to_numpy
+        kernel = config.kernel
+        if bandwidth is not None:
+            kernel = dataclasses.replace(kernel, bandwidth=bandwidth)
+        solved, reg, errors = self._solve(
+            self._backend.kernels.pairwise(kernel, self._X, None, M)
         )
-        alpha = to_numpy(solved.alpha)
+        alpha = np.asarray(to_numpy(solved.alpha))
         status = SolveStatus(int(to_numpy(solved.status)))
         jitter = float(to_numpy(solved.jitter))
         predictions = None
         validation_loss = training_loss = np.nan
         scale, M_next = 0.0, M
         if status.ok:
-            training_loss = self._training_loss(np.asarray(alpha), jitter)
-            if self._validation is not None:
-                predictions = to_numpy(
-                    kernels.matvec(config.kernel, self._X_val, self._X, solved.alpha, M)
-                )
-                validation_loss = _loss(predictions, self._validation)
+            training_loss = self._training_loss(alpha, reg + jitter)
+            predictions, validation_loss = self._validate(kernel, alpha, M, errors)
             if update:
-                matrix = np.asarray(to_numpy(self._agop(solved.alpha, M)))
-                scale = float(matrix.max())
+                G = np.asarray(to_numpy(self._agop(kernel, solved.alpha, M)))
+                scale = float(full_diagonal(G, self._basis).max())
                 if scale > 0:
                     M_next = self._native(
-                        normalized(matrix, config.normalize, config.agop_power)
+                        normalized(G, config.normalize, config.agop_power, self._basis)
                     )
         return Step(
             alpha,
@@ -121,19 +135,62 @@ class GenericProblem:
             training_loss,
             validation_loss,
             scale,
+            reg,
         )
 
-    def _training_loss(self, alpha: NDArray, jitter: float) -> float:
-        # The residual of a ridge solve is known from its solution: reg alpha / w.
-        weights = self._rows.weights
-        errors = (self._config.reg + jitter) * alpha / weights[:, None]
-        return float(np.average(np.mean(errors**2, axis=1), weights=weights))
+    def _solve(self, K: Array) -> tuple[SolveResult, float, NDArray | None]:
+        """Return the solution, its reg and, where asked for, leave-one-out errors."""
+        config, solve = self._config, self._backend.linalg.ridge_solve
+        options: dict[str, Any] = {
+            "weights": self._weights,
+            "solve_dtype": config.solve_dtype,
+        }
+        if not config.in_closed_form:
+            return solve(K, self._Y, config.reg, **options), config.regs[0], None
+        options["solve_dtype"] = "float64"
+        best: tuple[SolveResult, float, NDArray] | None = None
+        least = np.inf
+        for reg in config.regs:
+            solved = solve(K, self._Y, reg, **options)
+            alpha = np.asarray(self._backend.to_numpy(solved.alpha))
+            # Weighted inverse: row i of its diagonal is w_i (A^-1)_ii.
+            inverse = solve(K, self._native(np.eye(len(alpha))), reg, **options)
+            diagonal = np.diag(np.asarray(self._backend.to_numpy(inverse.alpha)))
+            errors = alpha / diagonal[:, None]
+            loss = self._mean_square(errors)
+            if best is None or loss < least:
+                best, least = (solved, reg, errors), loss
+        assert best is not None  # there is at least one reg
+        return best
 
-    def _agop(self, alpha: Array, M: Array) -> Array:
+    def _validate(
+        self, kernel: KernelSpec, alpha: NDArray, M: Array, errors: NDArray | None
+    ) -> tuple[NDArray | None, float]:
+        """Return predictions at the rows that validate, and their loss."""
+        if self._config.leave_one_out:
+            assert errors is not None  # such a fit is solved in closed form
+            return self._rows.Y - errors, self._mean_square(errors)
+        if self._validation is None:
+            return None, np.nan
+        product = self._backend.kernels.matvec(
+            kernel, self._X_val, self._X, self._native(alpha), M
+        )
+        predictions = np.asarray(self._backend.to_numpy(product))
+        return predictions, _loss(predictions, self._validation)
+
+    def _mean_square(self, errors: NDArray) -> float:
+        each = np.mean(errors**2, axis=1)
+        return float(np.average(each, weights=self._rows.weights))
+
+    def _training_loss(self, alpha: NDArray, shift: float) -> float:
+        # The residual of a ridge solve is known from its solution: reg alpha / w.
+        return self._mean_square(shift * alpha / self._rows.weights[:, None])
+
+    def _agop(self, kernel: KernelSpec, alpha: Array, M: Array) -> Array:
         config, kernels = self._config, self._backend.kernels
         if self._index is None:
             return kernels.agop(
-                config.kernel,
+                kernel,
                 self._X,
                 None,
                 alpha,
@@ -143,7 +200,7 @@ class GenericProblem:
                 center=config.center,
             )
         return kernels.agop(
-            config.kernel,
+            kernel,
             self._X_agop,
             self._X,
             alpha,
@@ -180,9 +237,10 @@ class GenericEngine:
         rows: Rows,
         validation: Rows | None = None,
         agop_rows: NDArray | None = None,
+        basis: NDArray | None = None,
     ) -> GenericProblem:
         """Put a fit on the device."""
-        return GenericProblem(self._backend, config, rows, validation, agop_rows)
+        return GenericProblem(self._backend, config, rows, validation, agop_rows, basis)
 
     def _native(self, config: RFMConfig, *arrays: NDArray) -> list[Array]:
         return [self._backend.asarray(a, dtype=config.dtype) for a in arrays]

@@ -38,6 +38,11 @@ class Iterates:
     history: list[dict[str, Any]] = field(default_factory=list)
     kept: list[tuple[NDArray, NDArray]] = field(default_factory=list)
 
+    @property
+    def best(self) -> dict[str, Any]:
+        """The history's entry of the iterate that was chosen."""
+        return self.history[self.best_iteration]
+
 
 def run(
     problem: Problem,
@@ -51,12 +56,12 @@ def run(
     callback: Callable[[Event], None],
     checkpoint_dir: str | os.PathLike[str] | None,
     identity: str,
-    bandwidth: float,
+    bandwidth: Callable[[NDArray], float] | float,
 ) -> Iterates:
     """Run ``n_iter`` updates, ``n_iter + 1`` solves, unless a stop comes earlier.
 
     With validation rows the iterate of the best score wins, the earliest of equals;
-    without, the last. After an interrupt the checkpoint is written and the best
+    without, the last. `bandwidth` is a number, or gives one for each M. After an interrupt the checkpoint is written and the best
     iterate travels as the exception's ``iterates`` attribute.
 
     Raises
@@ -88,7 +93,10 @@ def run(
     try:
         for t in range(first, total):
             begun = time.perf_counter()
-            step = problem.step(M, update=t < n_iter)
+            length = bandwidth
+            if callable(length):
+                length = length(np.asarray(to_numpy(M)))
+            step = problem.step(M, update=t < n_iter, bandwidth=length)
             _check(step, t)
             value = _score(step, problem, score, has_validation)
             better = not has_validation or value > found.best_score
@@ -101,7 +109,8 @@ def run(
                     "validation_score": value,
                     "validation_loss": step.validation_loss,
                     "training_loss": step.training_loss,
-                    "bandwidth": bandwidth,
+                    "bandwidth": length,
+                    "reg": step.reg,
                     "jitter": step.jitter,
                     "seconds": time.perf_counter() - begun,
                 }
@@ -215,6 +224,7 @@ def fingerprint(
         sorted((k, float(v)) for k, v in kernel.params.items()),
         kernel.static,
         config.reg,
+        config.leave_one_out,
         config.diagonal,
         config.center,
         config.agop_power,

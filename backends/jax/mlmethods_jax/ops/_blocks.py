@@ -8,7 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["choose_block", "default_budget", "map_row_blocks", "scan_row_blocks"]
+__all__ = [
+    "choose_block",
+    "default_budget",
+    "map_row_blocks",
+    "padded_size",
+    "scan_row_blocks",
+]
 
 
 def default_budget() -> int:
@@ -17,6 +23,13 @@ def default_budget() -> int:
     A CPU is fastest while they stay in its cache: 2.2 times for a kernel matvec.
     """
     return 2**25 if jax.default_backend() == "cpu" else 2**29
+
+
+def padded_size(n: int) -> int:
+    """Return the size to pad `n` rows to: a power of two, then multiples of 64."""
+    if n <= 256:
+        return 1 << max(0, n - 1).bit_length()
+    return -(-n // 64) * 64
 
 
 def choose_block(

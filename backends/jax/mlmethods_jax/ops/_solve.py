@@ -14,7 +14,17 @@ from mlmethods_jax.ops._cholesky import factor
 from mlmethods_jax.ops._cholesky import solve as solve_factored
 from mlmethods_jax.ops._precision import scope, x64
 
-__all__ = ["argmax", "dot", "solve", "weight_derivative"]
+__all__ = [
+    "System",
+    "argmax",
+    "direct_status",
+    "dot",
+    "factored",
+    "least_jitter",
+    "solve",
+    "spectrum",
+    "weight_derivative",
+]
 
 EIGH_FROM = 12
 """Number of regs from which one eigendecomposition beats a Cholesky each."""
@@ -245,7 +255,7 @@ def _cholesky(
     return factor(system.matrix(dtype) + diagonal)
 
 
-def _factor(
+def factored(
     system: System, reg: jax.Array, ladder: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the Cholesky factor, the jitter that it took, and whether it exists."""
@@ -277,14 +287,19 @@ def _factor(
 def _by_cholesky(
     system: System, right: jax.Array, reg: jax.Array, *, ladder: bool
 ) -> Solution:
-    R, jitter, good = _factor(system, reg, ladder)
+    R, jitter, good = factored(system, reg, ladder)
     beta = solve_factored(R, right)
     _, relative = system.residual(beta, right, reg + jitter)
     # A residual is finite only where the solution is.
-    good = good & jnp.isfinite(relative)
+    status = direct_status(good & jnp.isfinite(relative), jitter)
+    return beta, status, jitter, relative
+
+
+def direct_status(good: jax.Array, jitter: jax.Array) -> jax.Array:
+    """Return the status of a solve that took a jitter, or failed."""
     status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
     status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
-    return beta, status.astype(jnp.int32), jitter, relative
+    return status.astype(jnp.int32)
 
 
 def _mixed(
@@ -333,29 +348,40 @@ def _mixed(
     return jax.lax.cond(reached, accept, fall_back)
 
 
+def spectrum(system: System) -> tuple[jax.Array, jax.Array]:
+    """Return the eigenvalues, round-off as zero, and eigenvectors of the matrix."""
+    dtype = system.s.dtype
+    w, V = jnp.linalg.eigh(jnp.where(_finite(system.K), system.matrix(dtype), 0.0))
+    # Round-off of a singular matrix is no negative eigenvalue.
+    return jnp.where(jnp.abs(w) <= V.shape[0] * _floor(w), 0.0, w), V
+
+
+def _floor(w: jax.Array) -> jax.Array:
+    return jnp.finfo(w.dtype).eps * jnp.max(jnp.abs(w))
+
+
+def least_jitter(
+    system: System, w: jax.Array, reg: jax.Array, ladder: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Return the first jitter that makes eigenvalues positive, and whether one does."""
+    rungs = _ladder(w.dtype, system.mean_diagonal() + reg, ladder)
+    enough = jnp.min(w) + reg + rungs > _floor(w)
+    good = jnp.any(enough)
+    return jnp.where(good, rungs[argmax(enough.astype(w.dtype))], rungs[-1]), good
+
+
 def _by_eigh(
     system: System, right: jax.Array, regs: jax.Array, ladder: bool
 ) -> Solution:
-    dtype = right.dtype
     finite = _finite(system.K)
-    w, V = jnp.linalg.eigh(jnp.where(finite, system.matrix(dtype), 0.0))
+    w, V = spectrum(system)
     rotated = dot(V.T, right)
-    largest = jnp.max(jnp.abs(w))
-    floor = jnp.finfo(dtype).eps * largest
-    # Round-off of a singular matrix is no negative eigenvalue.
-    w = jnp.where(jnp.abs(w) <= V.shape[0] * floor, 0.0, w)
 
     def one(reg: jax.Array) -> Solution:
-        rungs = _ladder(dtype, system.mean_diagonal() + reg, ladder)
-        enough = jnp.min(w) + reg + rungs > floor
-        jitter = jnp.where(
-            jnp.any(enough), rungs[argmax(enough.astype(w.dtype))], rungs[-1]
-        )
+        jitter, good = least_jitter(system, w, reg, ladder)
         beta = dot(V, rotated / (w + reg + jitter)[:, None])
         _, relative = system.residual(beta, right, reg + jitter)
-        good = finite & jnp.any(enough) & jnp.isfinite(relative)
-        status = jnp.where(jitter > 0, int(SolveStatus.JITTERED), int(SolveStatus.OK))
-        status = jnp.where(good, status, int(SolveStatus.NOT_POSITIVE_DEFINITE))
-        return beta, status.astype(jnp.int32), jitter, relative
+        status = direct_status(finite & good & jnp.isfinite(relative), jitter)
+        return beta, status, jitter, relative
 
     return jax.lax.map(one, regs)

@@ -8,69 +8,87 @@ another fold, reg or bandwidth compiles nothing.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import mlmethods_jax._pytrees  # noqa: F401
-from mlmethods.interfaces import KernelSpec, NDArray
+from mlmethods.interfaces import Center, KernelSpec, NDArray
 from mlmethods.rfm.contract import RFMConfig, Rows, Step, TrainedPerceptron
 from mlmethods_jax.ops import kernels, linalg
+from mlmethods_jax.ops._blocks import padded_size
+from mlmethods_jax.ops._distances import dot
+from mlmethods_jax.ops._leave_one_out import leave_one_out
 from mlmethods_jax.ops._precision import as_spec, x64
 from mlmethods_jax.rfm.network import layer_reports, network_agop
 
 __all__ = ["RFMEngine", "RFMProblem", "engine", "rfm_step"]
 
 
-def bucket(n: int) -> int:
-    """Return the padded size of `n` rows: a power of two, then multiples of 64."""
-    if n <= 256:
-        return 1 << max(0, n - 1).bit_length()
-    return -(-n // 64) * 64
+def _scale(M: jax.Array, normalize: str, basis: jax.Array | None) -> jax.Array:
+    """Return what M is divided by: its largest entry, or its mean diagonal.
+
+    M is positive semidefinite: its largest entry is on its diagonal.
+    """
+    if basis is not None:
+        diagonal = jnp.sum(dot(basis, M) * basis, axis=1)
+    else:
+        diagonal = M if M.ndim == 1 else jnp.diagonal(M)
+    return jnp.mean(diagonal) if normalize == "trace" else jnp.max(diagonal)
 
 
-def _normalized(M: jax.Array, normalize: str, power: jax.Array | None) -> jax.Array:
-    diagonal = M if M.ndim == 1 else jnp.diagonal(M)
-    if normalize == "max":
-        M = M / jnp.max(M)
-    elif normalize != "none":
-        M = M / jnp.mean(diagonal)
+def _normalized(
+    M: jax.Array, normalize: str, power: jax.Array | None, basis: jax.Array | None
+) -> jax.Array:
+    if normalize != "none":
+        M = M / _scale(M, normalize, basis)
     if power is None:
         return M
     if M.ndim == 1:
         return jnp.maximum(M, 0.0) ** power
     w, V = jnp.linalg.eigh(M)
-    root = jnp.matmul(
-        V * (jnp.maximum(w, 0.0) ** power)[None, :],
-        V.T,
-        precision=jax.lax.Precision.HIGHEST,
-    )
+    root = dot(V * (jnp.maximum(w, 0.0) ** power)[None, :], V.T)
     return (root + root.T) / 2.0
 
 
-@functools.partial(
-    jax.jit, static_argnames=("diagonal", "center", "normalize", "solve_dtype")
-)
+class StepOptions(NamedTuple):
+    """Choices of a step that select what is compiled."""
+
+    diagonal: bool
+    center: Center
+    normalize: str
+    solve_dtype: str
+    leave_one_out: bool
+
+
+class _Solved(NamedTuple):
+    alpha: jax.Array
+    shift: jax.Array
+    predictions: jax.Array | None
+    validation_loss: jax.Array
+    status: jax.Array
+    jitter: jax.Array
+    residual: jax.Array
+    reg: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("options",))
 def rfm_step(
     kernel: KernelSpec,
     M: jax.Array,
-    X: jax.Array,
-    Y: jax.Array,
-    weights: jax.Array,
-    present: jax.Array,
+    rows: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
     validation: tuple[jax.Array, jax.Array, jax.Array] | None,
     agop_rows: jax.Array | None,
-    reg: jax.Array,
+    basis: jax.Array | None,
+    regs: jax.Array,
     power: jax.Array | None,
     update: jax.Array,
     *,
-    diagonal: bool,
-    center: str,
-    normalize: str,
-    solve_dtype: str,
+    options: StepOptions,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
     """Run one iteration of a Recursive Feature Machine.
 
@@ -80,21 +98,22 @@ def rfm_step(
         The kernel; its numbers are traced.
     M : array of shape (d, d) or (d,)
         Mahalanobis matrix.
-    X, Y, weights : arrays of shape (n, d), (n, c), (n,)
-        Training rows; padding has weight 0.
-    present : bool array of shape (n,)
-        False for padding.
+    rows : tuple of arrays of shape (n, d), (n, c), (n,), (n,)
+        Training rows X, Y, their weights, and whether they are present; padding has
+        weight 0.
     validation : tuple of arrays or None
         The same for validation rows, where weight 0 marks padding.
     agop_rows : int array of shape (k,) or None
         Rows to average gradients over; None means all.
-    reg : array of shape ()
-        Ridge added to the diagonal.
+    basis : array of shape (p, d) or None
+        Of orthonormal columns, in which the rows are coordinates.
+    regs : array of shape () or (r,)
+        Ridge added to the diagonal; of several, that of least leave-one-out error.
     power : array of shape () or None
         Power of the normalized AGOP; None means 1.
     update : bool array of shape ()
         Whether to compute the next M.
-    diagonal, center, normalize, solve_dtype
+    options : StepOptions
         As in :class:`mlmethods.rfm.contract.RFMConfig`.
 
     Returns
@@ -104,54 +123,111 @@ def rfm_step(
     M_next : array shaped like `M`
         The next Mahalanobis matrix, or `M`.
     predictions : array or None
-        At the validation rows.
-    numbers : array of shape (6,)
-        Status, jitter, residual, training loss, validation loss, AGOP scale.
+        At the rows that validate.
+    numbers : array of shape (7,)
+        Status, jitter, residual, training loss, validation loss, AGOP scale, reg.
     """
-    K = kernels.padded_gram(kernel, X, M, present)
+    X, Y, weights, present = rows
     # Padding keeps weight 1 in the solve, where its row is that of the identity.
     solve_weights = jnp.where(present, weights, 1.0)
-    solved = linalg.ridge_solve(
-        K, Y, reg, weights=solve_weights, solve_dtype=solve_dtype
-    )
+    K = kernels.padded_gram(kernel, X, M, present)
+    solved = _solve(K, Y, weights, solve_weights, regs, options)
     alpha = solved.alpha
-    total = jnp.sum(weights)
     # The residual of a ridge solve is known from its solution: reg alpha / w.
-    error = (reg + solved.jitter) * alpha / solve_weights[:, None]
-    training = jnp.sum(weights * jnp.mean(error**2, axis=1)) / total
-    predictions, loss = None, jnp.full((), jnp.nan, X.dtype)
+    error = solved.shift * alpha / solve_weights[:, None]
+    training = _mean_square(error, weights)
+    predictions, loss = solved.predictions, solved.validation_loss
     if validation is not None:
         X_val, Y_val, w_val = validation
         predictions = kernels.matvec(kernel, X_val, X, alpha, M)
-        errors = jnp.mean((predictions - Y_val) ** 2, axis=1)
-        loss = jnp.sum(w_val * errors) / jnp.sum(w_val)
+        loss = _mean_square(predictions - Y_val, w_val)
 
     def updated(_: None) -> tuple[jax.Array, jax.Array]:
-        options: dict[str, Any] = {"diagonal": diagonal, "center": center}
-        if agop_rows is None:
-            G = kernels.agop(kernel, X, None, alpha, M, weights=weights, **options)
-        else:
-            G = kernels.agop(
-                kernel,
-                X[agop_rows],
-                X,
-                alpha,
-                M,
-                weights=weights[agop_rows],
-                self_index=agop_rows,
-                **options,
-            )
-        scale = jnp.max(G)
-        M_next = _normalized(jnp.where(scale > 0, G, M), normalize, power)
+        G = _step_agop(kernel, M, X, weights, alpha, agop_rows, options)
+        scale = _scale(G, "max", basis)
+        safe = jnp.where(scale > 0, G, M)
+        M_next = _normalized(safe, options.normalize, power, basis)
         return jnp.where(scale > 0, M_next, M), scale
 
     def same(_: None) -> tuple[jax.Array, jax.Array]:
         return M, jnp.zeros((), M.dtype)
 
     M_next, scale = jax.lax.cond(update, updated, same, None)
-    status = solved.status.astype(X.dtype)
-    numbers = jnp.stack([status, solved.jitter, solved.residual, training, loss, scale])
+    numbers = jnp.stack(
+        [
+            solved.status.astype(X.dtype),
+            solved.jitter,
+            solved.residual,
+            training,
+            loss,
+            scale,
+            solved.reg,
+        ]
+    )
     return alpha, M_next, predictions, numbers
+
+
+def _solve(
+    K: jax.Array,
+    Y: jax.Array,
+    weights: jax.Array,
+    solve_weights: jax.Array,
+    regs: jax.Array,
+    options: StepOptions,
+) -> _Solved:
+    none = jnp.full((), jnp.nan, Y.dtype)
+    if regs.ndim == 0 and not options.leave_one_out:
+        solved = linalg.ridge_solve(
+            K, Y, regs, weights=solve_weights, solve_dtype=options.solve_dtype
+        )
+        alpha, status, jitter, residual = solved
+        shift = regs + jitter
+        return _Solved(alpha, shift, None, none, status, jitter, residual, regs)
+    regs = jnp.atleast_1d(regs)
+    left = leave_one_out(K, Y, regs, solve_weights, weights)
+    reg = regs[left.which]
+    predictions, loss = None, none
+    if options.leave_one_out:
+        predictions = Y - left.errors
+        loss = _mean_square(left.errors, weights)
+    return _Solved(
+        left.alpha,
+        reg + left.jitter,
+        predictions,
+        loss,
+        left.status,
+        left.jitter,
+        left.residual,
+        reg,
+    )
+
+
+def _mean_square(errors: jax.Array, weights: jax.Array) -> jax.Array:
+    return jnp.sum(weights * jnp.mean(errors**2, axis=1)) / jnp.sum(weights)
+
+
+def _step_agop(
+    kernel: KernelSpec,
+    M: jax.Array,
+    X: jax.Array,
+    weights: jax.Array,
+    alpha: jax.Array,
+    agop_rows: jax.Array | None,
+    options: StepOptions,
+) -> jax.Array:
+    how: dict[str, Any] = {"diagonal": options.diagonal, "center": options.center}
+    if agop_rows is None:
+        return kernels.agop(kernel, X, None, alpha, M, weights=weights, **how)
+    return kernels.agop(
+        kernel,
+        X[agop_rows],
+        X,
+        alpha,
+        M,
+        weights=weights[agop_rows],
+        self_index=agop_rows,
+        **how,
+    )
 
 
 class RFMProblem:
@@ -163,26 +239,37 @@ class RFMProblem:
         rows: Rows,
         validation: Rows | None,
         agop_rows: NDArray | None,
+        basis: NDArray | None,
     ) -> None:
         self._config = config
         self._n, self._d = rows.X.shape
-        size = bucket(self._n)
+        self._options = StepOptions(
+            config.diagonal,
+            config.center,
+            config.normalize,
+            config.solve_dtype,
+            config.leave_one_out,
+        )
+        size = padded_size(self._n)
         present = np.arange(size) < self._n
         with self._scope():
             dtype = np.dtype(config.dtype)
             self._kernel = as_spec(config.kernel, dtype)
             self._numbers = (
-                np.asarray(config.reg, dtype),
+                np.asarray(config.reg, dtype),  # a tuple becomes a vector
                 None
                 if config.agop_power == 1.0
                 else np.asarray(config.agop_power, dtype),
             )
             self._rows = jax.device_put((*_padded(rows, size), present))
             self._validation = None
-            self._n_val = 0
+            self._n_val = self._n if config.leave_one_out else 0
+            self._basis = None
+            if basis is not None:
+                self._basis = jax.device_put(basis.astype(dtype))
             if validation is not None:
                 self._n_val = len(validation.X)
-                padded = _padded(validation, bucket(self._n_val))
+                padded = _padded(validation, padded_size(self._n_val))
                 self._validation = jax.device_put(tuple(padded))
             self._agop_rows = None
             if agop_rows is not None:
@@ -201,24 +288,28 @@ class RFMProblem:
         with self._scope():
             return jax.device_put(np.asarray(M, self._config.dtype))
 
-    def step(self, M: jax.Array, *, update: bool) -> Step:
-        """Run one compiled step; only six numbers come back to the host."""
-        config = self._config
-        reg, power = self._numbers
+    def step(
+        self, M: jax.Array, *, update: bool, bandwidth: float | None = None
+    ) -> Step:
+        """Run one compiled step; only seven numbers come back to the host."""
+        regs, power = self._numbers
+        kernel = self._kernel
+        if bandwidth is not None:
+            kernel = dataclasses.replace(
+                kernel, bandwidth=np.asarray(bandwidth, self._config.dtype)
+            )
         with self._scope():
             alpha, M_next, predictions, numbers = rfm_step(
-                self._kernel,
+                kernel,
                 M,
-                *self._rows,
+                self._rows,
                 self._validation,
                 self._agop_rows,
-                reg,
+                self._basis,
+                regs,
                 power,
                 np.asarray(update),
-                diagonal=config.diagonal,
-                center=config.center,
-                normalize=config.normalize,
-                solve_dtype=config.solve_dtype,
+                options=self._options,
             )
             host = np.asarray(numbers, np.float64)
         return Step(alpha, M_next, predictions, int(host[0]), *map(float, host[1:]))
@@ -264,9 +355,10 @@ class RFMEngine:
         rows: Rows,
         validation: Rows | None = None,
         agop_rows: NDArray | None = None,
+        basis: NDArray | None = None,
     ) -> RFMProblem:
         """Put a fit on the device."""
-        return RFMProblem(config, rows, validation, agop_rows)
+        return RFMProblem(config, rows, validation, agop_rows, basis)
 
     def predict(
         self,
