@@ -14,22 +14,23 @@ import jax.numpy as jnp
 from mlmethods.interfaces import KernelSpec
 from mlmethods_jax.ops import _distances as dist
 from mlmethods_jax.ops._kernel_functions import safe_power, safe_root
+from mlmethods_jax.ops._radial import Extra
 
-__all__ = ["prepare"]
+__all__ = ["phi", "prepare", "slope"]
 
 
 # Without it the backward pass would keep an (n, m) array for each coordinate.
 _recomputed = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
-def _phi(kernel: KernelSpec, t: jax.Array) -> jax.Array:
+def phi(kernel: KernelSpec, t: jax.Array) -> jax.Array:
     """Return what one coordinate difference adds to the sum under the kernel."""
     if kernel.name == "lpq":
         return safe_power(jnp.abs(t), kernel.params["p"])
     return jnp.exp(-safe_power(jnp.abs(t) / kernel.bandwidth, kernel.params["q"]))
 
 
-def _slope(kernel: KernelSpec, t: jax.Array) -> jax.Array:
+def slope(kernel: KernelSpec, t: jax.Array) -> jax.Array:
     """Return the factor of the gradient that belongs to one coordinate."""
     magnitude, q = jnp.abs(t), kernel.params["q"]
     if kernel.name == "lpq":
@@ -38,7 +39,7 @@ def _slope(kernel: KernelSpec, t: jax.Array) -> jax.Array:
         (q / kernel.bandwidth**q)
         * jnp.sign(t)
         * safe_power(magnitude, q - 1.0)
-        * _phi(kernel, t)
+        * phi(kernel, t)
     )
 
 
@@ -77,23 +78,69 @@ class Setup(NamedTuple):
         """Return the sums over the coordinates."""
 
         @_recomputed
-        def phi(kernel: KernelSpec, a: jax.Array, b: jax.Array) -> jax.Array:
-            return _phi(kernel, a[:, None] - b[None, :])
+        def one_coordinate(kernel: KernelSpec, a: jax.Array, b: jax.Array) -> jax.Array:
+            return phi(kernel, a[:, None] - b[None, :])
 
         def add(
             total: jax.Array, columns: tuple[jax.Array, jax.Array]
         ) -> tuple[jax.Array, None]:
-            return total + phi(kernel, *columns), None
+            return total + one_coordinate(kernel, *columns), None
 
         zero = jnp.zeros((x.shape[0], self.centers.shape[0]), x.dtype)
         return jax.lax.scan(add, zero, (x.T, self.centers.T))[0]
 
     def values(
-        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        extra: Extra | None = None,
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
-        total = self._total(kernel, rows[0])
-        return _value(kernel, total, rows[0].shape[1])
+        total, count = self._total(kernel, rows[0]), rows[0].shape[1]
+        if extra is not None:
+            total, count = total + extra.total, count + extra.coordinates
+        return _value(kernel, total, count)
+
+    def weights(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        extra: Extra | None = None,
+    ) -> jax.Array:
+        """Return what all coordinates of a pair share, zero where they coincide."""
+        x, norms = rows
+        total, count = self._total(kernel, x), x.shape[1]
+        r2 = dist.squared_distances(x, norms, self.centers, self.center_norms)
+        if extra is not None:
+            total, count = total + extra.total, count + extra.coordinates
+            r2 = r2 + extra.squared
+        same = dist.self_mask(index, len(self.centers)) | dist.coincident(
+            r2, norms, self.center_norms
+        )
+        return jnp.where(same, 0.0, _weight(kernel, total, count))
+
+    def pulled(
+        self,
+        kernel: KernelSpec,
+        w: jax.Array,
+        rows: tuple[jax.Array, ...],
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return b of shape (rows, c, d), given the weights of the pairs."""
+
+        @_recomputed
+        def one_coordinate(
+            kernel: KernelSpec, w: jax.Array, alpha: jax.Array, a: jax.Array, b: Any
+        ) -> jax.Array:
+            return -dist.dot(w * slope(kernel, a[:, None] - b[None, :]), alpha)
+
+        stacked = jax.lax.map(
+            lambda columns: one_coordinate(kernel, w, alpha, *columns),
+            (rows[0].T, self.centers.T),
+        )
+        return jnp.moveaxis(stacked, 0, 2)
 
     def inner_gradients(
         self,
@@ -103,25 +150,7 @@ class Setup(NamedTuple):
         alpha: jax.Array,
     ) -> jax.Array:
         """Return b of shape (rows, c, d); the gradients are ``b M^{1/2}``."""
-        x, norms = rows
-        total = self._total(kernel, x)
-        r2 = dist.squared_distances(x, norms, self.centers, self.center_norms)
-        same = dist.self_mask(index, len(self.centers)) | dist.coincident(
-            r2, norms, self.center_norms
-        )
-        w = jnp.where(same, 0.0, _weight(kernel, total, x.shape[1]))
-
-        @_recomputed
-        def one_coordinate(
-            kernel: KernelSpec, w: jax.Array, alpha: jax.Array, a: jax.Array, b: Any
-        ) -> jax.Array:
-            return -dist.dot(w * _slope(kernel, a[:, None] - b[None, :]), alpha)
-
-        stacked = jax.lax.map(
-            lambda columns: one_coordinate(kernel, w, alpha, *columns),
-            (x.T, self.centers.T),
-        )
-        return jnp.moveaxis(stacked, 0, 2)
+        return self.pulled(kernel, self.weights(kernel, rows, index), rows, alpha)
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

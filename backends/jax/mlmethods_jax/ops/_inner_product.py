@@ -13,6 +13,7 @@ from mlmethods_jax.ops._kernel_functions import (
     inner_product_derivative,
     inner_product_value,
 )
+from mlmethods_jax.ops._radial import Extra
 
 __all__ = ["prepare"]
 
@@ -24,11 +25,40 @@ class Setup(NamedTuple):
     centers: jax.Array
     factor: jax.Array | None
 
+    def _products(self, rows: tuple[jax.Array, ...], extra: Extra | None) -> jax.Array:
+        products = dist.dot(rows[0], self.centers.T)
+        return products if extra is None else products + extra.total
+
     def values(
-        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        extra: Extra | None = None,
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
-        return inner_product_value(kernel, dist.dot(rows[0], self.centers.T))
+        return inner_product_value(kernel, self._products(rows, extra))
+
+    def weights(
+        self,
+        kernel: KernelSpec,
+        rows: tuple[jax.Array, ...],
+        index: jax.Array,
+        extra: Extra | None = None,
+    ) -> jax.Array:
+        """Return the derivative by the inner product of each pair."""
+        return inner_product_derivative(kernel, self._products(rows, extra))
+
+    def pulled(
+        self,
+        kernel: KernelSpec,
+        w: jax.Array,
+        rows: tuple[jax.Array, ...],
+        alpha: jax.Array,
+    ) -> jax.Array:
+        """Return b of shape (rows, c, d), given the weights of the pairs."""
+        stacked = jax.lax.map(lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T)
+        return jnp.swapaxes(stacked, 0, 1)
 
     def inner_gradients(
         self,
@@ -38,9 +68,7 @@ class Setup(NamedTuple):
         alpha: jax.Array,
     ) -> jax.Array:
         """Return b of shape (rows, c, d); the gradients are ``b M``."""
-        w = inner_product_derivative(kernel, dist.dot(rows[0], self.centers.T))
-        stacked = jax.lax.map(lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T)
-        return jnp.swapaxes(stacked, 0, 1)
+        return self.pulled(kernel, self.weights(kernel, rows, index), rows, alpha)
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

@@ -19,10 +19,11 @@ from jaxtyping import Array, Float, Int
 import mlmethods_jax._pytrees  # noqa: F401
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Center, KernelSpec
-from mlmethods_jax.ops import _coordinatewise, _inner_product, _radial
+from mlmethods_jax.ops import _coordinatewise, _inner_product, _lookup, _radial
 from mlmethods_jax.ops import _distances as dist
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks, scan_row_blocks
 from mlmethods_jax.ops._kernel_functions import family
+from mlmethods_jax.ops._lookup import expanded_size, lookup_sizes
 from mlmethods_jax.ops._precision import (
     as_dtype,
     as_spec,
@@ -40,6 +41,14 @@ _FAMILIES: dict[str, Any] = {
     "coordinatewise": _coordinatewise,
     "inner_product": _inner_product,
 }
+
+
+def prepare(kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None) -> Any:
+    """Return what the blocks of rows share; for use inside a compiled function."""
+    module = _FAMILIES[family(kernel)]
+    if lookup_sizes(kernel):
+        return _lookup.prepare(module, kernel, X, Z, M)
+    return module.prepare(X, Z, M)
 
 
 def pairwise(
@@ -96,7 +105,7 @@ def pairwise(
 
 @jax.jit
 def _pairwise(kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None) -> Array:
-    setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
+    setup = prepare(kernel, X, Z, M)
     index = _own_index(X, Z, None)
     block = _even_block(setup, X, X.shape[0] if Z is None else Z.shape[0])
     return map_row_blocks(
@@ -109,7 +118,7 @@ def padded_gram(kernel: KernelSpec, X: Array, M: Array | None, present: Array) -
 
     For use inside a compiled function; `present` (n,) is False for padding.
     """
-    setup = _FAMILIES[family(kernel)].prepare(X, None, M)
+    setup = prepare(kernel, X, None, M)
     index = _own_index(X, None, None)
 
     def values(*rows: Array) -> Array:
@@ -189,7 +198,7 @@ def _matvec(
     *,
     block_size: int | None,
 ) -> Array:
-    setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
+    setup = prepare(kernel, X, Z, M)
     index = _own_index(X, Z, None)
     block = _block(setup, X, alpha.shape[0], 3, block_size)
 
@@ -274,7 +283,7 @@ def _grad(
     *,
     block_size: int | None,
 ) -> Array:
-    setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
+    setup = prepare(kernel, X, Z, M)
     index = _own_index(X, Z, self_index)
     block = _block(setup, X, alpha.shape[0], 4, block_size)
 
@@ -390,13 +399,20 @@ def _agop(
     block_size: int | None,
 ) -> Array:
     n, c = X.shape[0], alpha.shape[1]
-    setup = _FAMILIES[family(kernel)].prepare(X, Z, M)
+    setup = prepare(kernel, X, Z, M)
     index = _own_index(X, Z, self_index)
     w = jnp.ones(n, X.dtype) if weights is None else weights
     # Only the diagonal of a full metric needs each gradient by itself.
     factor = setup.factor
     each = diagonal and factor is not None and factor.ndim == 2
-    block = _block(setup, X, alpha.shape[0], 4, block_size, extra=c * X.shape[1])
+    block = _block(
+        setup,
+        X,
+        alpha.shape[0],
+        4,
+        block_size,
+        extra=c * expanded_size(kernel, X.shape[1]),
+    )
 
     def moments(*args: Array) -> tuple[Array, Array]:
         *rows, index, w = args
@@ -475,9 +491,10 @@ def check_arguments(
         raise InvalidInputError(
             f"Z must have shape (m, {d}) to match X of shape {X.shape}, got {_shape(Z)}"
         )
-    if M is not None and getattr(M, "shape", None) not in ((d,), (d, d)):
+    size = expanded_size(kernel, d)
+    if M is not None and getattr(M, "shape", None) not in ((size,), (size, size)):
         raise InvalidInputError(
-            f"M must have shape ({d}, {d}) or ({d},) to match X of shape {X.shape}, "
+            f"M must have shape ({size}, {size}) or ({size},) to match X of shape {X.shape}, "
             f"got {_shape(M)}"
         )
     m = n if Z is None else Z.shape[0]
