@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_is_fitted,
+    validate_data,
+)
 
 from mlmethods.backend import get_backend
 from mlmethods.common.buckets import pad_rows
@@ -18,6 +23,7 @@ from mlmethods.common.checkpoint import load_estimator, save_estimator
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, Backend, KernelSpec, NDArray
 from mlmethods.kernels import Kernel, resolve_kernel
+from mlmethods.rfm._columns import Columns, expand
 from mlmethods.rfm._metric import Metric
 from mlmethods.rfm.contract import Engine, RFMConfig
 from mlmethods.rfm.generic_engine import OPERATIONS, GenericEngine
@@ -38,6 +44,9 @@ class FittedMachine(TransformerMixin, BaseEstimator):
     reg: Any
     diagonal: bool
     backend: str | Backend
+    categorical_features: Any
+    categories_: dict[int, NDArray] | None
+    n_features_in_: int
     metric_matrix_: NDArray
     metric_basis_: NDArray | None
     dual_coef_: NDArray
@@ -74,6 +83,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
                 kernel=self._stored_spec(),
                 diagonal=bool(self.diagonal),
                 dtype=self.dtype_,
+                lookup=self._columns().lookup if self.categories_ else (),
             )
             name = self.backend_ if self.backend == "auto" else self.backend
             self._backend = get_backend(name, *OPERATIONS, kernel=self._config.kernel)
@@ -120,9 +130,21 @@ class FittedMachine(TransformerMixin, BaseEstimator):
         outputs = self._outputs(points, self.dual_coef_, self._metric(), self.X_fit_)
         return outputs + self.intercept_.astype(outputs.dtype)
 
+    def _columns(self) -> Columns:
+        assert self.categories_ is not None  # callers have asked
+        return Columns(self.n_features_in_, self.categories_)
+
     def _queries(self, X: ArrayLike) -> NDArray:
+        if self.categories_ is not None:
+            _check_feature_names(self, X, reset=False)
+            _check_n_features(self, X, reset=False)
+            return self._columns().encode(X)
         checked = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return np.asarray(checked)
+
+    def _expanded_queries(self, X: ArrayLike) -> NDArray:
+        """Return rows as the features that M has."""
+        return expand(self._queries(X), self._fitted()[1].lookup)
 
     def gradients(self, X: ArrayLike) -> NDArray:
         """Return the gradients of the outputs with respect to the features.
@@ -135,6 +157,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_outputs, n_features)
+            With categorical columns the features are those of ``M_``.
         """
         engine, config = self._fitted()
         metric = self._metric()
@@ -162,7 +185,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
         centers, alpha, M = (
             backend.asarray(a, dtype=config.dtype)
             for a in (
-                metric.coordinates(self.X_fit_),
+                metric.coordinates(expand(self.X_fit_, config.lookup)),
                 self.dual_coef_,
                 metric.matrix,
             )
@@ -170,7 +193,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
         if X is None:
             samples, others = centers, None
         else:
-            points = metric.coordinates(self._queries(X))
+            points = metric.coordinates(self._expanded_queries(X))
             samples, others = backend.asarray(points, dtype=config.dtype), centers
         result = backend.kernels.agop(config.kernel, samples, others, alpha, M)
         return metric.lift_matrix(np.asarray(backend.to_numpy(result)))
@@ -188,7 +211,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "dual_coef_")
-        return self._metric().transform(self._queries(X))
+        return self._metric().transform(self._expanded_queries(X))
 
     def _staged(self, X: ArrayLike) -> Iterator[NDArray]:
         check_is_fitted(self, "dual_coef_")
@@ -216,9 +239,14 @@ class FittedMachine(TransformerMixin, BaseEstimator):
 
     @property
     def feature_importances_(self) -> NDArray:
-        """The diagonal of M, divided by its sum; shape (n_features,)."""
+        """The diagonal of M, divided by its sum; shape (n_features,).
+
+        That of a categorical column is summed over its categories.
+        """
         check_is_fitted(self, "dual_coef_")
         diagonal = self._metric().diagonal()
+        if self.categories_ is not None:
+            diagonal = self._columns().gather(diagonal)
         return diagonal / diagonal.sum()
 
     def __sklearn_tags__(self) -> Tags:
@@ -245,6 +273,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
                 "reg_",
                 "dtype_",
                 "backend_",
+                "categories_",
             )
         }
         if self.metric_basis_ is None:

@@ -58,8 +58,9 @@ def refuse_text(X: Any) -> Any:
         ]
         if bad:
             raise InvalidInputError(
-                f"X must be numeric, got text columns {', '.join(bad[:5])}; encode "
-                "them first, for example with ColumnTransformer and OneHotEncoder"
+                f"X must be numeric, got text columns {', '.join(bad[:5])}; set "
+                "categorical_features='from_dtype', or encode them first, for example "
+                "with ColumnTransformer and OneHotEncoder"
             )
     return X
 

@@ -12,6 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_array,
+    check_X_y,
+    validate_data,
+)
 
 from mlmethods.backend import get_backend
 from mlmethods.common.memory import require_memory, resolve_memory_limit
@@ -19,11 +26,19 @@ from mlmethods.common.progress import progress_callback
 from mlmethods.common.rng import seed_sequence
 from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError, NumericalWarning
-from mlmethods.interfaces import Backend, Callback, Event, KernelSpec, NDArray
+from mlmethods.interfaces import (
+    ArrayLike,
+    Backend,
+    Callback,
+    Event,
+    KernelSpec,
+    NDArray,
+)
 from mlmethods.kernels import Kernel
 from mlmethods.rfm._bandwidth import Bandwidth
+from mlmethods.rfm._columns import expand, find_categories
 from mlmethods.rfm._fitted import FittedMachine, engine_of
-from mlmethods.rfm._inputs import warn_of_scales
+from mlmethods.rfm._inputs import check_same_width, refuse_text, warn_of_scales
 from mlmethods.rfm._metric import row_space
 from mlmethods.rfm.contract import RFMConfig, Rows, direct_bytes
 from mlmethods.rfm.generic_engine import OPERATIONS
@@ -32,6 +47,7 @@ from mlmethods.rfm.loop import Iterates, fingerprint, run
 __all__ = ["RecursiveFeatureMachine"]
 
 _SMALLEST_HOLDOUT = 50
+_FLOATS = [np.float64, np.float32]
 # Kernels of the Euclidean distance, which no rotation changes.
 _RADIAL = ("laplace", "gaussian", "exp_power", "matern")
 
@@ -44,6 +60,11 @@ class _Data(NamedTuple):
     basis: NDArray | None
     intercept: NDArray
     X: NDArray
+
+
+def _may_reduce(config: RFMConfig) -> bool:
+    """Return whether a rotation of the features leaves the machine as it is."""
+    return not config.diagonal and not config.blocks and config.kernel.name in _RADIAL
 
 
 def _stored(X: NDArray, dtype: str) -> NDArray:
@@ -81,6 +102,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         scoring: Any = None,
         refit: bool = True,
         fit_intercept: bool = True,
+        categorical_features: Any = None,
         keep_iterates: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
@@ -108,6 +130,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.scoring = scoring
         self.refit = refit
         self.fit_intercept = fit_intercept
+        self.categorical_features = categorical_features
         self.keep_iterates = keep_iterates
         self.checkpoint_dir = checkpoint_dir
         self.dtype = dtype
@@ -119,6 +142,30 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.callbacks = callbacks
 
     # Fitting -----------------------------------------------------------------
+
+    def _read(self, X: ArrayLike, y: ArrayLike, **options: Any) -> tuple[Any, Any]:
+        """Return checked rows, encoded where there are categorical columns, and y."""
+        self.categories_ = None
+        if self.categorical_features is None:
+            rows, targets = validate_data(
+                self, refuse_text(X), y, dtype=_FLOATS, **options
+            )
+            warn_of_scales(rows)
+            return rows, targets
+        _check_feature_names(self, X, reset=True)
+        _check_n_features(self, X, reset=True)
+        columns = find_categories(X, self.categorical_features)
+        self.categories_ = columns.categories
+        rows, targets = check_X_y(columns.encode(X), y, dtype=_FLOATS, **options)
+        warn_of_scales(rows[:, : len(columns.numbers)])
+        return rows, targets
+
+    def _read_validation(self, X_val: ArrayLike | None, points: NDArray) -> NDArray:
+        if self.categories_ is not None:
+            return self._columns().encode(X_val)
+        rows = check_array(X_val, dtype=_FLOATS)
+        check_same_width(rows, points)
+        return rows
 
     def _check_parameters(self) -> None:
         if np.ndim(self.reg) and not len(self.reg):
@@ -169,7 +216,6 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             )
         X, Y, weights = X[positive], Y[positive], weights[positive]
         labels = None if labels is None else labels[positive]
-        warn_of_scales(X)
         selection = self._selection(len(X), validation is not None)
         bandwidth = Bandwidth.resolve(
             self.kernel, self.bandwidth, self.bandwidth_mode, X, bandwidth_seed
@@ -246,9 +292,11 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             dtype=dtype,
             solve_dtype=self.solve_dtype,
             leave_one_out=leave_one_out,
+            **self._layout(),
         )
+        d = config.features(d)
         # With more features than rows, M is kept in coordinates of the rows.
-        reduced = d > n and not config.diagonal and kernel.name in _RADIAL
+        reduced = d > n and _may_reduce(config)
         needed = direct_bytes(
             n, n if reduced else d, c, dtype, leave_one_out=config.in_closed_form
         )
@@ -263,6 +311,12 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.dtype_ = dtype
         return config
 
+    def _layout(self) -> dict[str, tuple[int, ...]]:
+        if self.categories_ is None:
+            return {}
+        columns = self._columns()
+        return {"lookup": columns.lookup, "blocks": columns.blocks}
+
     def _prepare(
         self,
         config: RFMConfig,
@@ -274,7 +328,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         X, Y, weights = training
         intercept = self._intercept(Y, weights)
         basis = None
-        if not config.diagonal and config.kernel.name in _RADIAL:
+        if _may_reduce(config):
             parts = [X] if validation is None else [X, validation[0]]
             if sum(map(len, parts)) < X.shape[1]:
                 basis = row_space(*parts)
@@ -343,7 +397,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
                     agop_rows,
                     policy=policy,
                 ),
-                bandwidth=bandwidth.on(data.rows.X),
+                bandwidth=bandwidth.on(expand(data.rows.X, config.lookup)),
             )
 
     def _refit(

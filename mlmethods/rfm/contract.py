@@ -48,6 +48,11 @@ class RFMConfig:
         Of the factorization.
     leave_one_out : bool
         Whether the training rows validate themselves, each left out in turn.
+    lookup : tuple of int
+        The last columns of the rows are codes of so many categories each, and stand
+        for one-hot blocks (-1 for zeros); M and gradients have the expanded shape.
+    blocks : tuple of int
+        Sizes of the diagonal blocks that M has; empty means one.
     """
 
     kernel: KernelSpec
@@ -59,6 +64,12 @@ class RFMConfig:
     dtype: str = "float32"
     solve_dtype: str = "auto"
     leave_one_out: bool = False
+    lookup: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
+
+    def features(self, columns: int) -> int:
+        """Return the features of M for rows of so many columns."""
+        return columns - len(self.lookup) + sum(self.lookup)
 
     @property
     def regs(self) -> tuple[float, ...]:

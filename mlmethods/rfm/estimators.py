@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from mlmethods.common.validation import check_choice
 from mlmethods.errors import InvalidInputError
@@ -18,10 +18,8 @@ from mlmethods.interfaces import ArrayLike, Backend, Callback, NDArray
 from mlmethods.kernels import Kernel
 from mlmethods.rfm._encodings import ENCODINGS, Encoding, make_encoding
 from mlmethods.rfm._inputs import (
-    check_same_width,
     check_weights,
     given_together,
-    refuse_text,
 )
 from mlmethods.rfm._machine import RecursiveFeatureMachine
 from mlmethods.rfm._outputs import (
@@ -83,6 +81,11 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         Solve once more on all rows with the chosen M.
     fit_intercept : bool, default=True
         Subtract the (weighted) mean of the targets first.
+    categorical_features : None, "from_dtype" or sequence, default=None
+        Columns of categories: the text, category and boolean columns of a DataFrame,
+        or a mask, positions or names. Each is a block of its own in M, as if one-hot;
+        the distances between more than 32 categories are read from a table. One that
+        was not seen at fit, or is missing, is a block of zeros.
     keep_iterates : bool, default=False
         Keep every iterate for ``staged_predict``.
     checkpoint_dir : path-like or None, default=None
@@ -119,6 +122,8 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         One entry a solve: iteration, scores, losses, jitter, seconds.
     feature_importances_ : ndarray of shape (n_features,)
         Diagonal of M over its sum.
+    categories_ : dict of int to ndarray, or None
+        The categories of each categorical column, by its position.
     bandwidth_, backend_, dtype_ : float, str, str
         What was used.
 
@@ -180,15 +185,7 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         NotPositiveDefiniteError, DivergenceError
             If a solve fails beyond jitter.
         """
-        checked: Any = validate_data(
-            self,
-            refuse_text(X),
-            y,
-            multi_output=True,
-            y_numeric=True,
-            dtype=[np.float64, np.float32],
-        )
-        points, targets = checked
+        points, targets = self._read(X, y, multi_output=True, y_numeric=True)
         weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         check_weights(weights)
         Y = np.asarray(targets, dtype=np.float64)
@@ -196,9 +193,8 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         Y = Y[:, None] if Y.ndim == 1 else Y
         validation = None
         if given_together(X_val, y_val):
-            X_v = check_array(X_val, dtype=[np.float64, np.float32])
+            X_v = self._read_validation(X_val, points)
             Y_v = np.asarray(y_val, dtype=np.float64).reshape(len(X_v), -1)
-            check_same_width(X_v, points)
             validation = X_v, Y_v
         self.single_output_ = self._single_output
         self._fit_encoded(points, Y, weights, validation, None)
@@ -262,8 +258,9 @@ class RFMClassifier(ClassifierMixin, RecursiveFeatureMachine):
     ----------
     kernel, bandwidth, bandwidth_mode, reg, n_iter, diagonal, center, agop_power, \
 normalize, agop_samples, early_stopping, selection, validation_fraction, \
-early_stop_multiplier, scoring, refit, fit_intercept, keep_iterates, checkpoint_dir, dtype, solve_dtype, \
-memory_limit, backend, random_state, verbose, callbacks
+early_stop_multiplier, scoring, refit, fit_intercept, categorical_features, \
+keep_iterates, checkpoint_dir, dtype, solve_dtype, memory_limit, backend, \
+random_state, verbose, callbacks
         As in :class:`RFMRegressor`, except that `fit_intercept` is False by default.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into the sample weights.
@@ -312,6 +309,7 @@ memory_limit, backend, random_state, verbose, callbacks
         scoring: Any = None,
         refit: bool = True,
         fit_intercept: bool = False,
+        categorical_features: Any = None,
         keep_iterates: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
@@ -342,6 +340,7 @@ memory_limit, backend, random_state, verbose, callbacks
             scoring=scoring,
             refit=refit,
             fit_intercept=fit_intercept,
+            categorical_features=categorical_features,
             keep_iterates=keep_iterates,
             checkpoint_dir=checkpoint_dir,
             dtype=dtype,
@@ -387,10 +386,8 @@ memory_limit, backend, random_state, verbose, callbacks
         MemoryLimitError
             If the fit would exceed `memory_limit`; nothing was allocated.
         """
-        checked: Any = validate_data(
-            self, refuse_text(X), y, dtype=[np.float64, np.float32]
-        )
-        points, labels = checked[0], np.asarray(checked[1])
+        points, targets = self._read(X, y)
+        labels = np.asarray(targets)
         check_classification_targets(labels)
         weights = _check_sample_weight(sample_weight, points, dtype=np.float64)
         check_weights(weights)
@@ -407,8 +404,7 @@ memory_limit, backend, random_state, verbose, callbacks
         table = self._encoding().codes
         validation = None
         if given_together(X_val, y_val):
-            X_v = check_array(X_val, dtype=[np.float64, np.float32])
-            check_same_width(X_v, points)
+            X_v = self._read_validation(X_val, points)
             val_labels = np.asarray(y_val)
             unknown = np.setdiff1d(val_labels, self.classes_)
             if unknown.size:

@@ -18,6 +18,7 @@ from mlmethods.interfaces import (
     SolveResult,
     SolveStatus,
 )
+from mlmethods.rfm._columns import expand
 from mlmethods.rfm.contract import RFMConfig, Rows, Step
 
 __all__ = ["OPERATIONS", "GenericEngine", "GenericProblem", "normalized"]
@@ -71,12 +72,18 @@ class GenericProblem:
         agop_rows: NDArray | None,
         basis: NDArray | None = None,
     ) -> None:
+        rows = _expanded(config, rows)
+        validation = None if validation is None else _expanded(config, validation)
         self._basis = basis
         self._backend = backend
         self._config = config
         self._rows = rows
         self._validation = validation
         self._index = agop_rows
+        self._mask = None
+        if config.blocks and not config.diagonal:
+            groups = np.repeat(np.arange(len(config.blocks)), config.blocks)
+            self._mask = groups[:, None] == groups[None, :]
         self._X = self._native(rows.X)
         self._Y = self._native(rows.Y)
         unit = bool(np.all(rows.weights == 1))
@@ -120,6 +127,7 @@ class GenericProblem:
             predictions, validation_loss = self._validate(kernel, alpha, M, errors)
             if update:
                 G = np.asarray(to_numpy(self._agop(kernel, solved.alpha, M)))
+                G = G if self._mask is None else np.where(self._mask, G, 0.0)
                 scale = float(full_diagonal(G, self._basis).max())
                 if scale > 0:
                     M_next = self._native(
@@ -220,6 +228,10 @@ class GenericProblem:
         return np.asarray(predictions)
 
 
+def _expanded(config: RFMConfig, rows: Rows) -> Rows:
+    return rows._replace(X=expand(rows.X, config.lookup)) if config.lookup else rows
+
+
 def _loss(predictions: NDArray, rows: Rows) -> float:
     errors = np.mean((predictions - rows.Y) ** 2, axis=1)
     return float(np.average(errors, weights=rows.weights))
@@ -254,6 +266,7 @@ class GenericEngine:
         M: NDArray,
     ) -> NDArray:
         """Return predictions (n, c)."""
+        X, centers = (expand(a, config.lookup) for a in (X, centers))
         arrays = self._native(config, X, centers, alpha, M)
         product = self._backend.kernels.matvec(config.kernel, *arrays)
         return np.asarray(self._backend.to_numpy(product))
@@ -267,6 +280,7 @@ class GenericEngine:
         M: NDArray,
     ) -> NDArray:
         """Return the gradients of the predictions, (n, c, d)."""
+        X, centers = (expand(a, config.lookup) for a in (X, centers))
         arrays = self._native(config, X, centers, alpha, M)
         gradients = self._backend.kernels.grad(config.kernel, *arrays)
         return np.asarray(self._backend.to_numpy(gradients))

@@ -225,6 +225,8 @@ def fingerprint(
         kernel.static,
         config.reg,
         config.leave_one_out,
+        config.lookup,
+        config.blocks,
         config.diagonal,
         config.center,
         config.agop_power,

@@ -84,6 +84,7 @@ def rfm_step(
     validation: tuple[jax.Array, jax.Array, jax.Array] | None,
     agop_rows: jax.Array | None,
     basis: jax.Array | None,
+    groups: jax.Array | None,
     regs: jax.Array,
     power: jax.Array | None,
     update: jax.Array,
@@ -107,6 +108,8 @@ def rfm_step(
         Rows to average gradients over; None means all.
     basis : array of shape (p, d) or None
         Of orthonormal columns, in which the rows are coordinates.
+    groups : int array of shape (d,) or None
+        The block of M that each feature belongs to; None means one block.
     regs : array of shape () or (r,)
         Ridge added to the diagonal; of several, that of least leave-one-out error.
     power : array of shape () or None
@@ -144,6 +147,8 @@ def rfm_step(
 
     def updated(_: None) -> tuple[jax.Array, jax.Array]:
         G = _step_agop(kernel, M, X, weights, alpha, agop_rows, options)
+        if groups is not None and G.ndim == 2:
+            G = jnp.where(groups[:, None] == groups[None, :], G, 0.0)
         scale = _scale(G, "max", basis)
         safe = jnp.where(scale > 0, G, M)
         M_next = _normalized(safe, options.normalize, power, basis)
@@ -254,7 +259,7 @@ class RFMProblem:
         present = np.arange(size) < self._n
         with self._scope():
             dtype = np.dtype(config.dtype)
-            self._kernel = as_spec(config.kernel, dtype)
+            self._kernel = as_spec(_with_lookup(config), dtype)
             self._numbers = (
                 np.asarray(config.reg, dtype),  # a tuple becomes a vector
                 None
@@ -264,6 +269,11 @@ class RFMProblem:
             self._rows = jax.device_put((*_padded(rows, size), present))
             self._validation = None
             self._n_val = self._n if config.leave_one_out else 0
+            self._groups = None
+            if config.blocks:
+                sizes = config.blocks
+                groups = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+                self._groups = jax.device_put(groups)
             self._basis = None
             if basis is not None:
                 self._basis = jax.device_put(basis.astype(dtype))
@@ -280,7 +290,8 @@ class RFMProblem:
 
     def initial_metric(self) -> jax.Array:
         """Return the identity, as a diagonal or a matrix."""
-        eye = np.ones(self._d) if self._config.diagonal else np.eye(self._d)
+        d = self._config.features(self._d)
+        eye = np.ones(d) if self._config.diagonal else np.eye(d)
         return self.as_metric(eye)
 
     def as_metric(self, M: NDArray) -> jax.Array:
@@ -306,6 +317,7 @@ class RFMProblem:
                 self._validation,
                 self._agop_rows,
                 self._basis,
+                self._groups,
                 regs,
                 power,
                 np.asarray(update),
@@ -321,6 +333,15 @@ class RFMProblem:
     def scores(self, predictions: jax.Array) -> NDArray:
         """Return the validation predictions without the padding."""
         return np.asarray(predictions)[: self._n_val]
+
+
+def _with_lookup(config: RFMConfig) -> KernelSpec:
+    """Return the kernel, told which columns are codes."""
+    kernel = config.kernel
+    if not config.lookup:
+        return kernel
+    static = (*kernel.static, ("lookup", config.lookup))
+    return dataclasses.replace(kernel, static=static)
 
 
 def _padded(rows: Rows, size: int) -> Rows:
@@ -386,7 +407,7 @@ class RFMEngine:
         wide = config.dtype == "float64"
         with x64() if wide else contextlib.nullcontext():
             native = jax.device_put([np.asarray(a, config.dtype) for a in arrays])
-            return np.asarray(op(config.kernel, *native))
+            return np.asarray(op(_with_lookup(config), *native))
 
 
 engine = RFMEngine()
