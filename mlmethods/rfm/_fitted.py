@@ -25,10 +25,11 @@ from mlmethods.interfaces import ArrayLike, Backend, KernelSpec, NDArray
 from mlmethods.kernels import Kernel, resolve_kernel
 from mlmethods.rfm._columns import Columns, expand
 from mlmethods.rfm._metric import Metric
+from mlmethods.rfm._solvers import engine_of
 from mlmethods.rfm.contract import Engine, RFMConfig
-from mlmethods.rfm.generic_engine import OPERATIONS, GenericEngine
+from mlmethods.rfm.generic_engine import OPERATIONS
 
-__all__ = ["FittedMachine", "engine_of"]
+__all__ = ["FittedMachine"]
 
 _PREDICT_BLOCK = 1024
 
@@ -96,7 +97,8 @@ class FittedMachine(TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {k: v for k, v in state.items() if k not in ("_config", "_backend")}
+        hidden = ("_config", "_backend", "_solver_seed")
+        return {k: v for k, v in state.items() if k not in hidden}
 
     def _outputs(
         self,
@@ -296,10 +298,3 @@ class FittedMachine(TransformerMixin, BaseEstimator):
             If the folder is missing, damaged or holds another class.
         """
         return load_estimator(cls, directory)
-
-
-def engine_of(backend: Backend) -> Engine:
-    """Return the backend's own engine, or the one made of its operations."""
-    if "rfm" in backend.info.engines:
-        return backend.engine("rfm")
-    return GenericEngine(backend)

@@ -7,6 +7,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from mlmethods.backend import get_backend
-from mlmethods.common.memory import require_memory, resolve_memory_limit
+from mlmethods.common.memory import resolve_memory_limit
 from mlmethods.common.progress import progress_callback
 from mlmethods.common.rng import seed_sequence
 from mlmethods.common.validation import check_choice, check_integer, check_real
@@ -37,10 +38,11 @@ from mlmethods.interfaces import (
 from mlmethods.kernels import Kernel
 from mlmethods.rfm._bandwidth import Bandwidth
 from mlmethods.rfm._columns import expand, find_categories
-from mlmethods.rfm._fitted import FittedMachine, engine_of
+from mlmethods.rfm._fitted import FittedMachine
 from mlmethods.rfm._inputs import check_same_width, refuse_text, warn_of_scales
 from mlmethods.rfm._metric import row_space
-from mlmethods.rfm.contract import RFMConfig, Rows, direct_bytes
+from mlmethods.rfm._solvers import choose_solver, in_row_space, make_problem
+from mlmethods.rfm.contract import RFMConfig, Rows
 from mlmethods.rfm.generic_engine import OPERATIONS
 from mlmethods.rfm.loop import Iterates, fingerprint, run
 
@@ -48,8 +50,6 @@ __all__ = ["RecursiveFeatureMachine"]
 
 _SMALLEST_HOLDOUT = 50
 _FLOATS = [np.float64, np.float32]
-# Kernels of the Euclidean distance, which no rotation changes.
-_RADIAL = ("laplace", "gaussian", "exp_power", "matern")
 
 
 class _Data(NamedTuple):
@@ -60,11 +60,6 @@ class _Data(NamedTuple):
     basis: NDArray | None
     intercept: NDArray
     X: NDArray
-
-
-def _may_reduce(config: RFMConfig) -> bool:
-    """Return whether a rotation of the features leaves the machine as it is."""
-    return not config.diagonal and not config.blocks and config.kernel.name in _RADIAL
 
 
 def _stored(X: NDArray, dtype: str) -> NDArray:
@@ -106,6 +101,8 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         keep_iterates: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
+        solver: str = "auto",
+        epochs: int = 10,
         solve_dtype: str = "auto",
         memory_limit: float | str = "auto",
         backend: str | Backend = "auto",
@@ -134,6 +131,8 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.keep_iterates = keep_iterates
         self.checkpoint_dir = checkpoint_dir
         self.dtype = dtype
+        self.solver = solver
+        self.epochs = epochs
         self.solve_dtype = solve_dtype
         self.memory_limit = memory_limit
         self.backend = backend
@@ -193,6 +192,8 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         )
         check_real("early_stop_multiplier", self.early_stop_multiplier, minimum=1)
         check_choice("dtype", self.dtype, ("auto", "float32", "float64"))
+        check_choice("solver", self.solver, ("auto", "cholesky", "eigenpro"))
+        check_integer("epochs", self.epochs, minimum=1)
         check_choice("solve_dtype", self.solve_dtype, ("auto", "float32", "float64"))
 
     def _fit_encoded(
@@ -206,9 +207,8 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         """Fit on encoded targets Y (n, c)."""
         self._check_parameters()
         self.__dict__.pop("iterates_", None)
-        split_seed, agop_seed, bandwidth_seed = seed_sequence(self.random_state).spawn(
-            3
-        )
+        seeds = seed_sequence(self.random_state).spawn(4)
+        split_seed, agop_seed, bandwidth_seed, self._solver_seed = seeds
         positive = weights > 0
         if not positive.any():
             raise InvalidInputError(
@@ -292,30 +292,19 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             dtype=dtype,
             solve_dtype=self.solve_dtype,
             leave_one_out=leave_one_out,
-            **self._layout(),
         )
-        d = config.features(d)
-        # With more features than rows, M is kept in coordinates of the rows.
-        reduced = d > n and _may_reduce(config)
-        needed = direct_bytes(
-            n, n if reduced else d, c, dtype, leave_one_out=config.in_closed_form
-        )
-        require_memory(
-            needed + reduced * 24 * n * d,
-            resolve_memory_limit(self.memory_limit),
-            what=f"the direct solve on n={n} rows",
-            alternative="fit on fewer rows, or raise memory_limit",
+        if self.categories_ is not None:
+            columns = self._columns()
+            config = replace(config, lookup=columns.lookup, blocks=columns.blocks)
+        limit = resolve_memory_limit(self.memory_limit)
+        stop = None if self.early_stopping is False else self.early_stop_multiplier
+        config = choose_solver(
+            config, self.solver, (n, config.features(d), c), limit, self.epochs, stop
         )
         self._backend = backend
         self.backend_ = backend.info.name
         self.dtype_ = dtype
         return config
-
-    def _layout(self) -> dict[str, tuple[int, ...]]:
-        if self.categories_ is None:
-            return {}
-        columns = self._columns()
-        return {"lookup": columns.lookup, "blocks": columns.blocks}
 
     def _prepare(
         self,
@@ -328,7 +317,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         X, Y, weights = training
         intercept = self._intercept(Y, weights)
         basis = None
-        if _may_reduce(config):
+        if in_row_space(config):
             parts = [X] if validation is None else [X, validation[0]]
             if sum(map(len, parts)) < X.shape[1]:
                 basis = row_space(*parts)
@@ -359,8 +348,15 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
     ) -> Iterates:
         """Run the loop, with progress and checkpoints."""
         backend = self._backend
-        problem = engine_of(backend).problem(
-            config, data.rows, data.validation, agop_rows, data.basis
+        problem = make_problem(
+            backend,
+            config,
+            data.rows,
+            data.validation,
+            agop_rows,
+            data.basis,
+            limit=resolve_memory_limit(self.memory_limit),
+            seed=self._solver_seed,
         )
         progress = progress_callback(self.verbose)
 
@@ -415,7 +411,17 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             basis = row_space(X)
             matrix = np.eye(basis.shape[1])
         rows = _rows(config, basis, X, Y - intercept, weights)
-        problem = engine_of(self._backend).problem(config, rows)
+        if config.passes:
+            # As many passes as were best for the rows held out.
+            best = self.history_[self.n_iter_]["passes"]
+            config = replace(config, passes=max(1, best))
+        problem = make_problem(
+            self._backend,
+            config,
+            rows,
+            limit=resolve_memory_limit(self.memory_limit),
+            seed=self._solver_seed,
+        )
         M = problem.as_metric(matrix)
         step = problem.step(M, update=False, bandwidth=self.bandwidth_)
         if not np.isfinite(step.training_loss):

@@ -58,6 +58,11 @@ def decision(scores: NDArray) -> NDArray:
 
 
 def probabilities(scores: NDArray) -> NDArray:
-    """Return scores (n, n_classes) as probabilities."""
+    """Return scores (n, n_classes) as probabilities.
+
+    Those of two classes depend on the difference alone, and order like the decision.
+    """
+    if scores.shape[1] == 2:
+        scores = scores + (1 - scores.sum(axis=1, keepdims=True)) / 2
     clipped = np.clip(scores, _PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)
     return clipped / clipped.sum(axis=1, keepdims=True)

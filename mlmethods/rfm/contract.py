@@ -53,6 +53,10 @@ class RFMConfig:
         for one-hot blocks (-1 for zeros); M and gradients have the expanded shape.
     blocks : tuple of int
         Sizes of the diagonal blocks that M has; empty means one.
+    passes : int
+        Most passes of EigenPro over the rows in each solve; 0 solves directly.
+    pass_stop_multiplier : float or None
+        Passes end when the validation loss exceeds this times the lowest.
     """
 
     kernel: KernelSpec
@@ -66,6 +70,8 @@ class RFMConfig:
     leave_one_out: bool = False
     lookup: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
+    passes: int = 0
+    pass_stop_multiplier: float | None = None
 
     def features(self, columns: int) -> int:
         """Return the features of M for rows of so many columns."""
@@ -110,6 +116,7 @@ class Step(NamedTuple):
     validation_loss: float
     agop_scale: float
     reg: float
+    passes: int = 0
 
 
 class Problem(Protocol):

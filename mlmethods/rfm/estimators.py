@@ -92,6 +92,12 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         Write the state after every update there, and resume from it.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision; auto is the backend's own (float32 on JAX, float64 on NumPy).
+    solver : {"auto", "cholesky", "eigenpro"}, default="auto"
+        How each system is solved: directly, or by EigenPro's passes over the rows,
+        which need no matrix of n x n. Auto is EigenPro where the direct solve exceeds
+        `memory_limit`.
+    epochs : int, default=10
+        Most passes of EigenPro in each solve; with validation rows the best one counts.
     solve_dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of the factorization; auto is float32 refined to a verified
         residual, float64 where that is not reached.
@@ -259,8 +265,8 @@ class RFMClassifier(ClassifierMixin, RecursiveFeatureMachine):
     kernel, bandwidth, bandwidth_mode, reg, n_iter, diagonal, center, agop_power, \
 normalize, agop_samples, early_stopping, selection, validation_fraction, \
 early_stop_multiplier, scoring, refit, fit_intercept, categorical_features, \
-keep_iterates, checkpoint_dir, dtype, solve_dtype, memory_limit, backend, \
-random_state, verbose, callbacks
+keep_iterates, checkpoint_dir, dtype, solver, epochs, solve_dtype, memory_limit, \
+backend, random_state, verbose, callbacks
         As in :class:`RFMRegressor`, except that `fit_intercept` is False by default.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, multiplied into the sample weights.
@@ -313,6 +319,8 @@ random_state, verbose, callbacks
         keep_iterates: bool = False,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         dtype: str = "auto",
+        solver: str = "auto",
+        epochs: int = 10,
         solve_dtype: str = "auto",
         memory_limit: float | str = "auto",
         backend: str | Backend = "auto",
@@ -344,6 +352,8 @@ random_state, verbose, callbacks
             keep_iterates=keep_iterates,
             checkpoint_dir=checkpoint_dir,
             dtype=dtype,
+            solver=solver,
+            epochs=epochs,
             solve_dtype=solve_dtype,
             memory_limit=memory_limit,
             backend=backend,
@@ -445,6 +455,9 @@ random_state, verbose, callbacks
 
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the scores clipped to [1e-3, 1 - 1e-3] and renormalized.
+
+        Those of two classes are moved to sum to one first, so that they order like
+        the decision. For calibrated ones see scikit-learn's CalibratedClassifierCV.
 
         Parameters
         ----------

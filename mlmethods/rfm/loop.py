@@ -111,6 +111,7 @@ def run(
                     "training_loss": step.training_loss,
                     "bandwidth": length,
                     "reg": step.reg,
+                    "passes": step.passes,
                     "jitter": step.jitter,
                     "seconds": time.perf_counter() - begun,
                 }
@@ -227,6 +228,8 @@ def fingerprint(
         config.leave_one_out,
         config.lookup,
         config.blocks,
+        config.passes,
+        config.pass_stop_multiplier,
         config.diagonal,
         config.center,
         config.agop_power,

@@ -170,7 +170,7 @@ def test_more_features_than_rows_give_the_same_machine(
     }
     short = RFMRegressor(**settings).fit(X, y)
     assert short.metric_basis_.shape == (60, 24)
-    monkeypatch.setattr("mlmethods.rfm._machine._RADIAL", ())
+    monkeypatch.setattr("mlmethods.rfm._solvers._RADIAL", ())
     long = RFMRegressor(**settings).fit(X, y)
     assert long.metric_basis_ is None
     # The root of eigenvalues that are zero but for round-off is no smaller than this.
@@ -195,7 +195,7 @@ def test_more_features_than_rows_with_a_hold_out(n_iter, tmp_path, monkeypatch):
     settings = {"n_iter": n_iter, "backend": "numpy", "random_state": 0}
     short = RFMRegressor(**settings).fit(X, y)
     short.save(tmp_path / "model")
-    monkeypatch.setattr("mlmethods.rfm._machine._RADIAL", ())
+    monkeypatch.setattr("mlmethods.rfm._solvers._RADIAL", ())
     long = RFMRegressor(**settings).fit(X, y)
     assert short.n_iter_ == long.n_iter_
     queries = np.random.default_rng(5).standard_normal((7, 90))

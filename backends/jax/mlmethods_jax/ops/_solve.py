@@ -236,11 +236,16 @@ def _finite(x: jax.Array) -> jax.Array:
     return jnp.all(jnp.isfinite(x))
 
 
-def _ladder(dtype: Any, scale: jax.Array, ladder: bool) -> jax.Array:
-    """Return the jitters to try, the first of which is zero."""
-    lowest = -7 if dtype == jnp.float32 else -12
-    rungs = [0.0] + ([10.0**e for e in range(lowest, -5)] if ladder else [])
-    return jnp.asarray(rungs, dtype) * scale
+def _ladder(system: System, reg: jax.Array, ladder: bool) -> jax.Array:
+    """Return the jitters to try, the first of which is zero.
+
+    They begin at the precision of K and end at what its round-off may take from its
+    eigenvalues: the distance of duplicated rows is no zero in float32.
+    """
+    exponents = range(-7, -2) if system.K.dtype == jnp.float32 else range(-12, -5)
+    rungs = [0.0] + ([10.0**e for e in exponents] if ladder else [])
+    dtype = system.s.dtype
+    return jnp.asarray(rungs, dtype) * (system.mean_diagonal() + reg)
 
 
 def _cholesky(
@@ -264,7 +269,7 @@ def factored(
     none = jnp.zeros((), dtype)
     if not ladder:
         return R, none, good
-    rungs = _ladder(dtype, system.mean_diagonal() + reg, ladder)
+    rungs = _ladder(system, reg, ladder)
     last = rungs.shape[0] - 1
     # A matrix with NaN would send every rung of the ladder to LAPACK.
     hopeless = jax.lax.cond(
@@ -364,7 +369,7 @@ def least_jitter(
     system: System, w: jax.Array, reg: jax.Array, ladder: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Return the first jitter that makes eigenvalues positive, and whether one does."""
-    rungs = _ladder(w.dtype, system.mean_diagonal() + reg, ladder)
+    rungs = _ladder(system, reg, ladder)
     enough = jnp.min(w) + reg + rungs > _floor(w)
     good = jnp.any(enough)
     return jnp.where(good, rungs[argmax(enough.astype(w.dtype))], rungs[-1]), good

@@ -57,8 +57,8 @@ def ridge_solve(
         ``"auto"`` factors in float32 and refines with float64 residuals; where that
         does not reach a relative residual of 1e-6, it factors in float64.
     jitter : {"ladder", "none"}
-        After a failed factorization, add 1e-12 to 1e-6 times the mean diagonal (from
-        1e-7 in float32); ``"none"`` fails at once.
+        After a failed factorization, add 1e-12 to 1e-6 times the mean diagonal (for
+        a float32 matrix 1e-7 to 1e-3); ``"none"`` fails at once.
 
     Returns
     -------

@@ -73,7 +73,7 @@ class _Solved(NamedTuple):
     status: jax.Array
     jitter: jax.Array
     residual: jax.Array
-    reg: jax.Array
+    which: jax.Array
 
 
 @functools.partial(jax.jit, static_argnames=("options",))
@@ -128,7 +128,8 @@ def rfm_step(
     predictions : array or None
         At the rows that validate.
     numbers : array of shape (7,)
-        Status, jitter, residual, training loss, validation loss, AGOP scale, reg.
+        Status, jitter, residual, training loss, validation loss, AGOP scale, and which
+        reg it was.
     """
     X, Y, weights, present = rows
     # Padding keeps weight 1 in the solve, where its row is that of the identity.
@@ -166,7 +167,7 @@ def rfm_step(
             training,
             loss,
             scale,
-            solved.reg,
+            solved.which.astype(X.dtype),
         ]
     )
     return alpha, M_next, predictions, numbers
@@ -186,24 +187,23 @@ def _solve(
             K, Y, regs, weights=solve_weights, solve_dtype=options.solve_dtype
         )
         alpha, status, jitter, residual = solved
-        shift = regs + jitter
-        return _Solved(alpha, shift, None, none, status, jitter, residual, regs)
+        shift, first = regs + jitter, jnp.zeros((), jnp.int32)
+        return _Solved(alpha, shift, None, none, status, jitter, residual, first)
     regs = jnp.atleast_1d(regs)
     left = leave_one_out(K, Y, regs, solve_weights, weights)
-    reg = regs[left.which]
     predictions, loss = None, none
     if options.leave_one_out:
         predictions = Y - left.errors
         loss = _mean_square(left.errors, weights)
     return _Solved(
         left.alpha,
-        reg + left.jitter,
+        regs[left.which] + left.jitter,
         predictions,
         loss,
         left.status,
         left.jitter,
         left.residual,
-        reg,
+        left.which,
     )
 
 
@@ -324,7 +324,19 @@ class RFMProblem:
                 options=self._options,
             )
             host = np.asarray(numbers, np.float64)
-        return Step(alpha, M_next, predictions, int(host[0]), *map(float, host[1:]))
+        jitter, residual, training, loss, scale = map(float, host[1:6])
+        return Step(
+            alpha,
+            M_next,
+            predictions,
+            int(host[0]),
+            jitter,
+            residual,
+            training,
+            loss,
+            scale,
+            self._config.regs[int(host[6])],
+        )
 
     def coefficients(self, alpha: jax.Array) -> NDArray:
         """Return the coefficients without the padding."""
