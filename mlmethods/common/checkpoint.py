@@ -32,6 +32,9 @@ _ESTIMATORS = {
     "RFMClassifier": "mlmethods.rfm.estimators",
     "LinearRFMRegressor": "mlmethods.rfm.linear",
     "MatrixCompletion": "mlmethods.rfm.completion",
+    "TreeRFMClassifier": "mlmethods.rfm.tree",
+    "TreeRFMRegressor": "mlmethods.rfm.tree",
+    "EigenProRegressor": "mlmethods.kernels.eigenpro",
     "KernelRidge": "mlmethods.kernels.ridge",
 }
 

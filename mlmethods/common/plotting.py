@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlmethods.common.atomic import atomic_path
+from mlmethods.common.validation import check_real
+from mlmethods.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "MUTED", "PALETTE", "new_figure", "save_figure", "style"]
+__all__ = [
+    "GRID",
+    "INK",
+    "MUTED",
+    "PALETTE",
+    "new_figure",
+    "plot_critical_difference",
+    "save_figure",
+    "style",
+]
 
 PALETTE = (
     "#0072b2",
@@ -149,3 +161,79 @@ def save_figure(figure: Figure, stem: str | os.PathLike[str]) -> list[Path]:
                 scratch, transparent=True, metadata={"Date": None, "Creator": None}
             )
     return [png, svg]
+
+
+def plot_critical_difference(
+    ranks: Mapping[str, float], critical_difference: float, *, ax: Axes | None = None
+) -> Axes:
+    """Draw average ranks; methods beside one bar are not told apart.
+
+    Parameters
+    ----------
+    ranks : mapping of str to float
+        The average rank of each method over datasets, at least two.
+    critical_difference : float
+        What two ranks must differ by, as of
+        :func:`mlmethods.common.statistics.friedman_ranks`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The best method is at the top.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than two methods, or a number is not positive and finite.
+
+    References
+    ----------
+    J. Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7
+    (2006).
+
+    Examples
+    --------
+    >>> axes = plot_critical_difference({"RFM": 1.4, "forest": 1.9, "ridge": 2.7}, 0.8)
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['RFM  1.40', 'forest  1.90', 'ridge  2.70']
+    """
+    positive: Any = {"minimum": 0, "open_minimum": True}
+    width = check_real("critical_difference", critical_difference, **positive)
+    if len(ranks) < 2:
+        raise InvalidInputError(
+            f"ranks must hold at least two methods, got {len(ranks)}"
+        )
+    named = {
+        name: check_real(f"ranks[{name!r}]", x, **positive) for name, x in ranks.items()
+    }
+    order = sorted(named, key=lambda name: named[name])
+    places = [named[name] for name in order]
+    with style():
+        size = (8.0, 0.4 * len(order) + 1.6)
+        axes = new_figure(size=size)[1] if ax is None else ax
+        axes.plot(places, range(len(order)), "o", color=PALETTE[0], ms=8)
+        right = axes.get_yaxis_transform()
+        for column, (first, last) in enumerate(_not_told_apart(places, width)):
+            beside = [1.02 + 0.025 * column] * 2
+            bar = [first - 0.25, last + 0.25]
+            options: Any = {"color": PALETTE[1], "lw": 4, "solid_capstyle": "butt"}
+            axes.plot(beside, bar, transform=right, clip_on=False, **options)
+        labels = [f"{name}  {named[name]:.2f}" for name in order]
+        axes.set_yticks(range(len(order)), labels)
+        axes.invert_yaxis()
+        axes.set_xlabel("average rank, 1 is the best")
+        axes.set_title(f"Methods beside one bar are within {width:.2f} ranks")
+    return axes
+
+
+def _not_told_apart(places: list[float], width: float) -> list[tuple[int, int]]:
+    """Return the first and last of each group of sorted ranks closer than `width`."""
+    groups: list[tuple[int, int]] = []
+    for first, place in enumerate(places):
+        last = max(i for i, other in enumerate(places) if other - place < width)
+        # A group inside the one before says nothing new.
+        if last > first and not (groups and groups[-1][1] >= last):
+            groups.append((first, last))
+    return groups

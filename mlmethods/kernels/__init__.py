@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_namespace(
         "resolve_kernel": "mlmethods.kernels.resolve",
         "kernel_from_config": "mlmethods.kernels.config",
         "kernel_to_config": "mlmethods.kernels.config",
+        "EigenProRegressor": "mlmethods.kernels.eigenpro",
         "KernelRidge": "mlmethods.kernels.ridge",
     },
 )

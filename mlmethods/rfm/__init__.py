@@ -10,11 +10,16 @@ from mlmethods._lazy import lazy_namespace
 __getattr__, __dir__, __all__ = lazy_namespace(
     __name__,
     {
+        "EigenProRegressor": "mlmethods.kernels.eigenpro",
         "LinearRFMRegressor": "mlmethods.rfm.linear",
         "MatrixCompletion": "mlmethods.rfm.completion",
         "FeatureAnsatzReport": "mlmethods.rfm.network",
         "RFMClassifier": "mlmethods.rfm.estimators",
+        "RFMClassifierCV": "mlmethods.rfm.cv",
         "RFMRegressor": "mlmethods.rfm.estimators",
+        "RFMRegressorCV": "mlmethods.rfm.cv",
+        "TreeRFMClassifier": "mlmethods.rfm.tree",
+        "TreeRFMRegressor": "mlmethods.rfm.tree",
         "agop": "mlmethods.rfm.network",
         "agop_alignment": "mlmethods.rfm.measures",
         "circulant_deviation": "mlmethods.rfm.measures",

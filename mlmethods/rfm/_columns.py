@@ -114,8 +114,7 @@ def find_categories(X: ArrayLike, which: str | Sequence[Any]) -> Columns:
     InvalidInputError
         If `which` does not fit the table, or a column cannot be sorted into categories.
     """
-    frame = hasattr(X, "iloc")
-    width = (X if frame else np.asarray(X)).shape[1]
+    width = np.shape(X)[1]
     positions = _positions(X, which, width)
     return Columns(width, {i: _categories(X, i) for i in positions})
 

@@ -113,7 +113,14 @@ def make_problem(
     sub_rng = np.random.default_rng([*seed.generate_state(4), 0])
     sub_index = np.sort(sub_rng.choice(n, size, replace=False))
     return IterativeProblem(
-        backend, config, rows, validation, agop_rows, sub_index, seed
+        backend,
+        config,
+        rows,
+        validation,
+        agop_rows,
+        sub_index,
+        seed,
+        engine_of(backend).reads_tables,
     )
 
 

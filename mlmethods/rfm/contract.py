@@ -73,6 +73,14 @@ class RFMConfig:
     passes: int = 0
     pass_stop_multiplier: float | None = None
 
+    @property
+    def lookup_kernel(self) -> KernelSpec:
+        """The kernel, told which columns are codes."""
+        if not self.lookup:
+            return self.kernel
+        static = (*self.kernel.static, ("lookup", self.lookup))
+        return replace(self.kernel, static=static)
+
     def features(self, columns: int) -> int:
         """Return the features of M for rows of so many columns."""
         return columns - len(self.lookup) + sum(self.lookup)
@@ -150,7 +158,15 @@ class Problem(Protocol):
 
 
 class Engine(Protocol):
-    """The RFM engine of a backend."""
+    """The RFM engine of a backend.
+
+    Attributes
+    ----------
+    reads_tables : bool
+        Whether the backend's kernel operations know kernels with a lookup.
+    """
+
+    reads_tables: bool
 
     def problem(
         self,

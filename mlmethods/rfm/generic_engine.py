@@ -240,6 +240,8 @@ def _loss(predictions: NDArray, rows: Rows) -> float:
 class GenericEngine:
     """The engine of a backend that brings none of its own."""
 
+    reads_tables = False
+
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 

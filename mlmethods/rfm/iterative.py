@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from mlmethods.interfaces import Array, Backend, KernelSpec, NDArray, SolveStatus
-from mlmethods.kernels.contract import EigenProConfig, EigenProProblem
-from mlmethods.kernels.eigenpro import eigenpro_engine
-from mlmethods.kernels.epochs import Passes, run_epochs
+from mlmethods.kernels.contract import (
+    EigenProConfig,
+    EigenProProblem,
+    Passes,
+    run_epochs,
+)
+from mlmethods.kernels.generic_eigenpro import eigenpro_engine
 from mlmethods.rfm._columns import expand
 from mlmethods.rfm.contract import RFMConfig, Rows, Step
 from mlmethods.rfm.generic_engine import full_diagonal, normalized
@@ -41,6 +45,8 @@ class IterativeProblem:
     seed : numpy.random.SeedSequence
         Draws the order of the passes, the same for each solve, so that a fit that is
         resumed is the same.
+    reads_tables : bool
+        Whether the backend's operations read categories from tables.
     """
 
     def __init__(
@@ -52,11 +58,13 @@ class IterativeProblem:
         agop_rows: NDArray | None,
         sub_index: NDArray,
         seed: np.random.SeedSequence,
+        reads_tables: bool = False,
     ) -> None:
         self._backend, self._config, self._seed = backend, config, seed
-        self._kernel = config.kernel
+        self._kernel = config.lookup_kernel if reads_tables else config.kernel
+        self._expands = () if reads_tables else config.lookup
+        self._d = config.features(rows.X.shape[1])
         rows = self._readable(rows)
-        self._rows = rows
         self._validation = None if validation is None else self._readable(validation)
         self._problem: EigenProProblem = eigenpro_engine(backend).eigenpro(
             EigenProConfig(kernel=self._kernel, reg=config.regs[0], dtype=config.dtype),
@@ -75,14 +83,14 @@ class IterativeProblem:
             self._mask = groups[:, None] == groups[None, :]
 
     def _readable(self, rows: Rows) -> Rows:
-        return rows._replace(X=expand(rows.X, self._config.lookup))
+        return rows._replace(X=expand(rows.X, self._expands))
 
     def _native(self, x: NDArray) -> Array:
         return self._backend.asarray(x, dtype=self._config.dtype)
 
     def initial_metric(self) -> Array:
         """Return the identity."""
-        d = self._rows.X.shape[1]
+        d = self._d
         return self._native(np.ones(d) if self._config.diagonal else np.eye(d))
 
     def as_metric(self, M: NDArray) -> Array:

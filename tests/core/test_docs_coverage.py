@@ -29,6 +29,7 @@ MODULES = (
     "mlmethods_jax.ops.nn",
     "mlmethods_jax.ops.privacy",
     "mlmethods_jax.random",
+    "mlmethods_jax.sharding",
     "mlmethods_jax.testing",
     "mlmethods_jax.training",
 )

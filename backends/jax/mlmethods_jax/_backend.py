@@ -21,7 +21,10 @@ from mlmethods.interfaces import (
 
 __all__ = ["JaxBackend", "backend"]
 
-_ENGINES = {"rfm": "mlmethods_jax.rfm.engine"}
+_ENGINES = {
+    "kernels": "mlmethods_jax.solvers.eigenpro",
+    "rfm": "mlmethods_jax.rfm.engine",
+}
 
 
 @functools.cache
@@ -35,7 +38,15 @@ def _jax_problem() -> str | None:
 
 
 class JaxBackend:
-    """Backend of compiled JAX functions for CPU, GPU and TPU."""
+    """Backend of compiled JAX functions for CPU, GPU and TPU.
+
+    Parameters
+    ----------
+    mesh : jax.sharding.Mesh, optional
+        Devices to spread the rows of iterative kernel solvers over, as
+        :func:`mlmethods_jax.sharding.make_mesh` returns; everything else runs on one
+        device. Give the object itself to an estimator, ``backend=JaxBackend(mesh)``.
+    """
 
     info = BackendInfo(
         name="jax",
@@ -48,6 +59,13 @@ class JaxBackend:
         description="compiled JAX functions for CPU, GPU and TPU",
         default_priority=100,
     )
+
+    def __init__(self, mesh: Any = None) -> None:
+        self.mesh = mesh
+
+    def __deepcopy__(self, memo: Any) -> JaxBackend:
+        # Devices cannot be copied, and cloning an estimator copies its parameters.
+        return self
 
     def is_available(self) -> Literal[True] | str:
         """Return True, or why jax cannot be imported."""
@@ -135,6 +153,11 @@ class JaxBackend:
                 f"the JAX backend has no engine for {method!r}; it has: "
                 f"{', '.join(sorted(_ENGINES)) or 'none'}"
             )
+        if method == "kernels" and self.mesh is not None:
+            solver = importlib.import_module("mlmethods_jax.solvers.sharded_eigenpro")
+            return solver.ShardedKernelEngine(self.mesh)
+        if method == "rfm" and self.mesh is not None:
+            return importlib.import_module(_ENGINES[method]).RFMEngine(self.mesh)
         return importlib.import_module(_ENGINES[method]).engine
 
 

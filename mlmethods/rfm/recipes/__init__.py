@@ -4,10 +4,24 @@ from mlmethods.rfm.recipes import (
     ansatz,
     completion,
     digits,
+    images,
+    large,
     lowrank,
     modular,
     tables,
+    tree,
     uci,
 )
 
-__all__ = ["ansatz", "completion", "digits", "lowrank", "modular", "tables", "uci"]
+__all__ = [
+    "ansatz",
+    "completion",
+    "digits",
+    "images",
+    "large",
+    "lowrank",
+    "modular",
+    "tables",
+    "tree",
+    "uci",
+]

@@ -18,6 +18,7 @@ import numpy as np
 
 import mlmethods_jax._pytrees  # noqa: F401
 from mlmethods.interfaces import Center, KernelSpec, NDArray
+from mlmethods.kernels.contract import EigenProConfig
 from mlmethods.rfm.contract import RFMConfig, Rows, Step, TrainedPerceptron
 from mlmethods_jax.ops import kernels, linalg
 from mlmethods_jax.ops._blocks import padded_size
@@ -259,7 +260,7 @@ class RFMProblem:
         present = np.arange(size) < self._n
         with self._scope():
             dtype = np.dtype(config.dtype)
-            self._kernel = as_spec(_with_lookup(config), dtype)
+            self._kernel = as_spec(config.lookup_kernel, dtype)
             self._numbers = (
                 np.asarray(config.reg, dtype),  # a tuple becomes a vector
                 None
@@ -347,15 +348,6 @@ class RFMProblem:
         return np.asarray(predictions)[: self._n_val]
 
 
-def _with_lookup(config: RFMConfig) -> KernelSpec:
-    """Return the kernel, told which columns are codes."""
-    kernel = config.kernel
-    if not config.lookup:
-        return kernel
-    static = (*kernel.static, ("lookup", config.lookup))
-    return dataclasses.replace(kernel, static=static)
-
-
 def _padded(rows: Rows, size: int) -> Rows:
     """Pad with the mean row, which moves no mean, at weight 0 and target 0."""
     extra = size - len(rows.X)
@@ -370,7 +362,18 @@ def _padded(rows: Rows, size: int) -> Rows:
 
 
 class RFMEngine:
-    """The RFM engine of the JAX backend."""
+    """The RFM engine of the JAX backend.
+
+    Parameters
+    ----------
+    mesh : jax.sharding.Mesh or None
+        Devices to spread the rows of predictions over.
+    """
+
+    reads_tables = True
+
+    def __init__(self, mesh: Any = None) -> None:
+        self._mesh = mesh
 
     network_agop = staticmethod(network_agop)
     layer_reports = staticmethod(layer_reports)
@@ -402,6 +405,8 @@ class RFMEngine:
         M: NDArray,
     ) -> NDArray:
         """Return predictions (n, c)."""
+        if self._mesh is not None:
+            return self._predict_sharded(config, X, centers, alpha, M)
         return self._evaluate(kernels.matvec, config, X, centers, alpha, M)
 
     def gradients(
@@ -415,11 +420,17 @@ class RFMEngine:
         """Return the gradients of the predictions, (n, c, d)."""
         return self._evaluate(kernels.grad, config, X, centers, alpha, M)
 
+    def _predict_sharded(self, config: RFMConfig, *arrays: NDArray) -> NDArray:
+        from mlmethods_jax.solvers.sharded_eigenpro import ShardedKernelEngine
+
+        solver = EigenProConfig(kernel=config.lookup_kernel, dtype=config.dtype)
+        return ShardedKernelEngine(self._mesh).predict(solver, *arrays)
+
     def _evaluate(self, op: Any, config: RFMConfig, *arrays: NDArray) -> NDArray:
         wide = config.dtype == "float64"
         with x64() if wide else contextlib.nullcontext():
             native = jax.device_put([np.asarray(a, config.dtype) for a in arrays])
-            return np.asarray(op(_with_lookup(config), *native))
+            return np.asarray(op(config.lookup_kernel, *native))
 
 
 engine = RFMEngine()

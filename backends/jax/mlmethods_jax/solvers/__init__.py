@@ -1,0 +1,1 @@
+"""Iterative solvers for kernel systems too large to factorize, in JAX."""
