@@ -63,11 +63,10 @@ class Columns(NamedTuple):
 
     def encode(self, X: Any) -> NDArray:
         """Return a table (n, width) as floats; what is unknown becomes zeros, or -1."""
-        numbers = check_array(
-            _take(X, self.numbers),
-            dtype=[np.float64, np.float32],
-            ensure_min_features=0,
-        )
+        numbers = np.empty((np.shape(X)[0], 0))
+        if self.numbers:
+            table = _take(X, self.numbers)
+            numbers = check_array(table, dtype=[np.float64, np.float32])
         parts = [numbers]
         for i in self.small:
             codes = _codes(X, i, self.categories[i])

@@ -142,6 +142,21 @@ def test_a_thousand_categories():
     assert np.isfinite(model.predict(X[:5])).all()
 
 
+@pytest.mark.parametrize("column", ["color", "city"])
+def test_a_table_of_categories_alone(column):
+    X, y = frame()
+    one, other = (
+        RFMRegressor(
+            categorical_features="from_dtype", n_iter=1, backend=backend, **PLAIN
+        ).fit(X[[column]], y)
+        for backend in BACKENDS
+    )
+    assert_allclose(one.M_, other.M_, rtol=1e-6, atol=1e-9)
+    ours, theirs = (model.predict(X[[column]]) for model in (one, other))
+    assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
+    assert_allclose(one.feature_importances_, [1.0])
+
+
 def test_columns_of_every_kind():
     X = pd.DataFrame(
         {
