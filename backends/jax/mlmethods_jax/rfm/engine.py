@@ -426,8 +426,20 @@ class RFMEngine:
         solver = EigenProConfig(kernel=config.lookup_kernel, dtype=config.dtype)
         return ShardedKernelEngine(self._mesh).predict(solver, *arrays)
 
-    def _evaluate(self, op: Any, config: RFMConfig, *arrays: NDArray) -> NDArray:
+    def _evaluate(
+        self,
+        op: Any,
+        config: RFMConfig,
+        X: NDArray,
+        centers: NDArray,
+        alpha: NDArray,
+        M: NDArray,
+    ) -> NDArray:
         wide = config.dtype == "float64"
+        # Centers without a coefficient count for nothing, and a few sizes of them
+        # compile for many numbers of training rows.
+        extra = [(0, padded_size(len(centers)) - len(centers)), (0, 0)]
+        arrays = X, np.pad(centers, extra, mode="edge"), np.pad(alpha, extra), M
         with x64() if wide else contextlib.nullcontext():
             native = jax.device_put([np.asarray(a, config.dtype) for a in arrays])
             return np.asarray(op(config.lookup_kernel, *native))
