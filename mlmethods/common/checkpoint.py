@@ -32,8 +32,8 @@ _ESTIMATORS = {
     "RFMClassifier": "mlmethods.rfm.estimators",
     "LinearRFMRegressor": "mlmethods.rfm.linear",
     "MatrixCompletion": "mlmethods.rfm.completion",
-    "TreeRFMClassifier": "mlmethods.rfm.tree",
-    "TreeRFMRegressor": "mlmethods.rfm.tree",
+    "TreeRFMClassifier": "mlmethods.rfm.trees.estimators",
+    "TreeRFMRegressor": "mlmethods.rfm.trees.estimators",
     "EigenProRegressor": "mlmethods.kernels.eigenpro",
     "KernelRidge": "mlmethods.kernels.ridge",
 }

@@ -22,6 +22,7 @@ MODULES = (
     "mlmethods.interfaces",
     "mlmethods.kernels",
     "mlmethods.rfm",
+    "mlmethods.rfm.benchmarks",
     "mlmethods.testing",
     "mlmethods_jax.adapters",
     "mlmethods_jax.ops.kernels",

@@ -20,9 +20,8 @@ from mlmethods.errors import (
     InvalidInputError,
     MLMethodsWarning,
 )
-from mlmethods.rfm import _benchmark_trials as trials
-from mlmethods.rfm._benchmark_methods import METHODS, Choice, Method, build_methods
-from mlmethods.rfm.benchmarks import run_tabular, summarize
+from mlmethods.rfm.benchmarks import run_tabular, summarize, trials
+from mlmethods.rfm.benchmarks.methods import METHODS, Choice, Method, build_methods
 from mlmethods.rfm.recipes import uci
 
 PEERS = ("Laplace kernel", "random forest")

@@ -26,10 +26,10 @@ from mlmethods.rfm import (
     TreeRFMClassifier,
     TreeRFMRegressor,
 )
-from mlmethods.rfm._directions import Sample, find_direction
-from mlmethods.rfm._leaves import ConstantLeaf, automatic_leaf_size
-from mlmethods.rfm._routing import Router
-from mlmethods.rfm._splits import Growth, cut, grow
+from mlmethods.rfm.trees.directions import Sample, find_direction
+from mlmethods.rfm.trees.leaves import ConstantLeaf, automatic_leaf_size
+from mlmethods.rfm.trees.routing import Router
+from mlmethods.rfm.trees.splits import Growth, cut, grow
 from mlmethods_jax.testing import compile_guard
 
 NUMPY = {"backend": "numpy", "dtype": "auto", "memory_limit": "auto"}

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlmethods.interfaces import NDArray
-from mlmethods.rfm._directions import Sample, find_direction
-from mlmethods.rfm._routing import Router, project
+from mlmethods.rfm.trees.directions import Sample, find_direction
+from mlmethods.rfm.trees.routing import Router, project
 
 __all__ = ["Cut", "Growth", "cut", "grow"]
 

@@ -17,8 +17,8 @@ from mlmethods.common.checkpoint import (
     save_estimator,
 )
 from mlmethods.errors import CheckpointError, InvalidInputError
-from mlmethods.rfm._leaves import ConstantLeaf
-from mlmethods.rfm._routing import Router
+from mlmethods.rfm.trees.leaves import ConstantLeaf
+from mlmethods.rfm.trees.routing import Router
 
 __all__ = ["load_tree", "save_tree"]
 

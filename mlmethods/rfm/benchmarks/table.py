@@ -14,15 +14,15 @@ import numpy as np
 from mlmethods.common.validation import check_choice, check_integer
 from mlmethods.errors import InvalidInputError, MLMethodsWarning
 from mlmethods.interfaces import Backend, Callback, Event
-from mlmethods.rfm._benchmark_methods import METHODS
-from mlmethods.rfm._benchmark_trials import Problem, Settings, run_table
+from mlmethods.rfm.benchmarks.methods import METHODS
+from mlmethods.rfm.benchmarks.trials import Problem, Settings, run_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mlmethods.datasets import Table
 
-__all__ = ["METHODS", "accuracy_by_dataset", "run_tabular", "summarize"]
+__all__ = ["accuracy_by_dataset", "run_tabular", "summarize"]
 
 # Fold means of equal hits differ in the last bits, and would not tie.
 _DECIMALS = 12

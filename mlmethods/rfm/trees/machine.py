@@ -21,9 +21,9 @@ from mlmethods.common.rng import seed_sequence
 from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, Event, NDArray
-from mlmethods.rfm._directions import SPLITS
 from mlmethods.rfm._inputs import warn_of_scales
-from mlmethods.rfm._leaves import (
+from mlmethods.rfm.trees.directions import SPLITS
+from mlmethods.rfm.trees.leaves import (
     ConstantLeaf,
     LeafRows,
     automatic_leaf_size,
@@ -33,9 +33,9 @@ from mlmethods.rfm._leaves import (
     summarized_warnings,
     tree_outputs,
 )
-from mlmethods.rfm._routing import Router
-from mlmethods.rfm._splits import Growth, grow
-from mlmethods.rfm._tree_store import load_tree, save_tree
+from mlmethods.rfm.trees.routing import Router
+from mlmethods.rfm.trees.splits import Growth, grow
+from mlmethods.rfm.trees.store import load_tree, save_tree
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,8 @@ from mlmethods.rfm._inputs import (
     given_together,
     refuse_text,
 )
-from mlmethods.rfm._tree_machine import TreeMachine
 from mlmethods.rfm.estimators import RFMClassifier, RFMRegressor
+from mlmethods.rfm.trees.machine import TreeMachine
 
 __all__ = ["TreeRFMClassifier", "TreeRFMRegressor"]
 

@@ -16,8 +16,8 @@ from sklearn.base import clone
 from mlmethods.common.buckets import padded_size
 from mlmethods.interfaces import NDArray
 from mlmethods.rfm._outputs import probabilities
-from mlmethods.rfm._routing import Router
 from mlmethods.rfm.contract import direct_bytes
+from mlmethods.rfm.trees.routing import Router
 
 __all__ = [
     "ConstantLeaf",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlmethods.interfaces import Backend, NDArray
-from mlmethods.rfm._benchmark_methods import Choice, Method, build_methods
+from mlmethods.rfm.benchmarks.methods import Choice, Method, build_methods
 
 if TYPE_CHECKING:
     import pandas as pd
