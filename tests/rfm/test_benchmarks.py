@@ -402,6 +402,7 @@ def test_a_summary_needs_every_method_on_every_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_quick_benchmark_meets_its_criterion(tmp_path: Path) -> None:
     try:
         load_table("keel:sonar")
