@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -29,9 +29,17 @@ from mlmethods.rfm._solvers import engine_of
 from mlmethods.rfm.contract import Engine, RFMConfig
 from mlmethods.rfm.generic_engine import OPERATIONS
 
-__all__ = ["FittedMachine"]
+__all__ = ["FittedMachine", "Iterates"]
 
 _PREDICT_BLOCK = 1024
+
+
+class Iterates(NamedTuple):
+    """The machines of all iterates: coefficients, metric and bandwidth of each."""
+
+    machines: list[tuple[NDArray, Metric, float]]
+    X: NDArray
+    intercept: NDArray
 
 
 class FittedMachine(TransformerMixin, BaseEstimator):
@@ -54,10 +62,7 @@ class FittedMachine(TransformerMixin, BaseEstimator):
     X_fit_: NDArray
     intercept_: NDArray
     history_: list[dict[str, Any]]
-    iterates_: list[tuple[NDArray, NDArray]]
-    iterates_X_: NDArray
-    iterates_basis_: NDArray | None
-    iterates_intercept_: NDArray
+    _iterates: Iterates
     n_iter_: int
     bandwidth_: float
     dtype_: str
@@ -66,7 +71,9 @@ class FittedMachine(TransformerMixin, BaseEstimator):
     @property
     def M_(self) -> NDArray:
         """The Mahalanobis matrix that was learned, (d, d), or its diagonal (d,)."""
-        metric = self._metric()
+        return self._matrix(self._metric())
+
+    def _matrix(self, metric: Metric) -> NDArray:
         if metric.matrix.ndim == 1 and not self.diagonal:
             return np.diag(metric.matrix)
         return metric.lift_matrix(metric.matrix)
@@ -217,27 +224,27 @@ class FittedMachine(TransformerMixin, BaseEstimator):
 
     def _staged(self, X: ArrayLike) -> Iterator[NDArray]:
         check_is_fitted(self, "dual_coef_")
-        if not hasattr(self, "iterates_"):
+        if not hasattr(self, "_iterates"):
             raise InvalidInputError(
                 "keep_iterates must be True at fit for staged_predict, got False"
             )
-        points = self._queries(X)
-        for t, (alpha, matrix) in enumerate(self.iterates_):
-            outputs = self._outputs(
-                points,
-                alpha,
-                self._iterate_metric(t, matrix),
-                self.iterates_X_,
-                self.history_[t]["bandwidth"],
-            )
-            yield outputs + self.iterates_intercept_.astype(outputs.dtype)
+        points, kept = self._queries(X), self._iterates
+        for alpha, metric, bandwidth in kept.machines:
+            outputs = self._outputs(points, alpha, metric, kept.X, bandwidth)
+            yield outputs + kept.intercept.astype(outputs.dtype)
 
-    def _iterate_metric(self, t: int, matrix: NDArray) -> Metric:
-        """Return the metric of an iterate; the identity has no basis."""
-        basis = self.iterates_basis_
-        if t == 0 and basis is not None:
-            return Metric(np.ones(len(basis), matrix.dtype))
-        return Metric(matrix, basis)
+    @property
+    def iterates_(self) -> list[tuple[NDArray, NDArray]]:
+        """Coefficients and Mahalanobis matrix after each number of updates.
+
+        Kept with ``keep_iterates=True``.
+        """
+        if "_iterates" not in self.__dict__:
+            raise AttributeError("iterates_ exists after a fit with keep_iterates=True")
+        return [
+            (alpha, self._matrix(metric))
+            for alpha, metric, _ in self._iterates.machines
+        ]
 
     @property
     def feature_importances_(self) -> NDArray:

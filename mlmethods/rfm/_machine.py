@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import (
     _check_feature_names,
     _check_n_features,
@@ -39,10 +37,12 @@ from mlmethods.kernels import Kernel
 from mlmethods.rfm._bandwidth import Bandwidth
 from mlmethods.rfm._columns import expand, find_categories
 from mlmethods.rfm._fitted import FittedMachine
+from mlmethods.rfm._fitted import Iterates as KeptIterates
 from mlmethods.rfm._inputs import check_same_width, refuse_text, warn_of_scales
 from mlmethods.rfm._metric import row_space
+from mlmethods.rfm._rows import FitRows, hold_out, iterate_metric, make_rows, stored
 from mlmethods.rfm._solvers import choose_solver, in_row_space, make_problem
-from mlmethods.rfm.contract import RFMConfig, Rows
+from mlmethods.rfm.contract import RFMConfig
 from mlmethods.rfm.generic_engine import OPERATIONS
 from mlmethods.rfm.loop import Iterates, fingerprint, run
 
@@ -50,28 +50,6 @@ __all__ = ["RecursiveFeatureMachine"]
 
 _SMALLEST_HOLDOUT = 50
 _FLOATS = [np.float64, np.float32]
-
-
-class _Data(NamedTuple):
-    """The rows of a fit as its engine sees them, and as they were."""
-
-    rows: Rows
-    validation: Rows | None
-    basis: NDArray | None
-    intercept: NDArray
-    X: NDArray
-
-
-def _stored(X: NDArray, dtype: str) -> NDArray:
-    return np.ascontiguousarray(X, dtype=dtype)
-
-
-def _rows(
-    config: RFMConfig, basis: NDArray | None, X: NDArray, Y: NDArray, weights: NDArray
-) -> Rows:
-    points = X if basis is None else X @ basis
-    dtype = config.dtype
-    return Rows(_stored(points, dtype), Y.astype(dtype), weights.astype(dtype))
 
 
 class RecursiveFeatureMachine(FittedMachine, ABC):
@@ -206,7 +184,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
     ) -> None:
         """Fit on encoded targets Y (n, c)."""
         self._check_parameters()
-        self.__dict__.pop("iterates_", None)
+        self.__dict__.pop("_iterates", None)
         seeds = seed_sequence(self.random_state).spawn(4)
         split_seed, agop_seed, bandwidth_seed, self._solver_seed = seeds
         positive = weights > 0
@@ -226,7 +204,9 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         held_out = None
         train = np.arange(len(X))
         if selection == "holdout":
-            train, held_out = self._split(len(X), labels, split_seed)
+            train, held_out = hold_out(
+                len(X), labels, self.validation_fraction, split_seed
+            )
             validation = X[held_out], Y[held_out]
         data = self._prepare(
             config,
@@ -312,7 +292,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         training: tuple[NDArray, NDArray, NDArray],
         validation: tuple[NDArray, NDArray] | None,
         validation_weights: NDArray | None,
-    ) -> _Data:
+    ) -> FitRows:
         """Center the targets and find the coordinates to fit in."""
         X, Y, weights = training
         intercept = self._intercept(Y, weights)
@@ -326,11 +306,11 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             X_val, Y_val = validation
             if validation_weights is None:
                 validation_weights = np.ones(len(X_val))
-            val_rows = _rows(
+            val_rows = make_rows(
                 config, basis, X_val, Y_val - intercept, validation_weights
             )
-        rows = _rows(config, basis, X, Y - intercept, weights)
-        return _Data(rows, val_rows, basis, intercept, _stored(X, config.dtype))
+        rows = make_rows(config, basis, X, Y - intercept, weights)
+        return FitRows(rows, val_rows, basis, intercept, stored(X, config.dtype))
 
     def _intercept(self, Y: NDArray, weights: NDArray) -> NDArray:
         if self._centers_targets():
@@ -340,7 +320,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
     def _iterate(
         self,
         config: RFMConfig,
-        data: _Data,
+        data: FitRows,
         agop_rows: NDArray | None,
         bandwidth: Bandwidth,
         score: Callable[[NDArray], float] | None,
@@ -410,7 +390,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             # The identity of more features than rows.
             basis = row_space(X)
             matrix = np.eye(basis.shape[1])
-        rows = _rows(config, basis, X, Y - intercept, weights)
+        rows = make_rows(config, basis, X, Y - intercept, weights)
         if config.passes:
             # As many passes as were best for the rows held out.
             best = self.history_[self.n_iter_]["passes"]
@@ -432,10 +412,10 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             )
             return
         self.dual_coef_ = problem.coefficients(step.alpha)
-        self.X_fit_, self.intercept_ = _stored(X, config.dtype), intercept
+        self.X_fit_, self.intercept_ = stored(X, config.dtype), intercept
         self.reg_ = step.reg
 
-    def _keep(self, config: RFMConfig, found: Iterates, data: _Data) -> None:
+    def _keep(self, config: RFMConfig, found: Iterates, data: FitRows) -> None:
         self.dual_coef_ = np.asarray(found.alpha)
         self.X_fit_ = data.X
         self.intercept_ = data.intercept
@@ -444,34 +424,22 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.bandwidth_ = float(found.best["bandwidth"])
         self.reg_ = float(found.best["reg"])
         self._config = config.at(self.bandwidth_)
-        self.iterates_basis_ = data.basis
-        metric = self._iterate_metric(self.n_iter_, np.asarray(found.M))
-        self.metric_matrix_, self.metric_basis_ = metric
+        metrics = [
+            iterate_metric(t, np.asarray(M), data.basis)
+            for t, M in ((self.n_iter_, found.M), *enumerate(M for _, M in found.kept))
+        ]
+        self.metric_matrix_, self.metric_basis_ = metrics[0]
         if self.keep_iterates:
-            self.iterates_ = found.kept
-            self.iterates_X_ = data.X
-            self.iterates_intercept_ = data.intercept
+            machines = [
+                (alpha, metric, entry["bandwidth"])
+                for (alpha, _), metric, entry in zip(
+                    found.kept, metrics[1:], found.history, strict=True
+                )
+            ]
+            self._iterates = KeptIterates(machines, data.X, data.intercept)
 
     def _centers_targets(self) -> bool:
         return bool(self.fit_intercept)
-
-    def _split(
-        self, n: int, labels: NDArray | None, seed: np.random.SeedSequence
-    ) -> tuple[NDArray, NDArray]:
-        state = int(seed.generate_state(1)[0])
-        stratify = None
-        if labels is not None:
-            counts = np.unique(labels, return_counts=True)[1]
-            size = math.ceil(self.validation_fraction * n)
-            if counts.min() >= 2 and min(size, n - size) >= len(counts):
-                stratify = labels
-        train, held_out = train_test_split(
-            np.arange(n),
-            test_size=self.validation_fraction,
-            random_state=state,
-            stratify=stratify,
-        )
-        return np.sort(train), np.sort(held_out)
 
     def _score_function(
         self, validation: tuple[NDArray, NDArray] | None, intercept: NDArray

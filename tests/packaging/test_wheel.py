@@ -20,7 +20,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel):
         "mlmethods_jax/ops/kernels.py",
         "mlmethods_numpy/ops/kernels.py",
     } <= set(names)
-    unwanted = ("tests/", "docs/", "benchmarks/", "__pycache__", ".toml", "conftest")
+    unwanted = ("tests/", "docs/", "__pycache__", ".toml", "conftest")
     assert [name for name in names if any(part in name for part in unwanted)] == []
 
 

