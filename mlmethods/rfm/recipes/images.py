@@ -249,11 +249,10 @@ def _updates_of(
 
 def _diagonal(model: Any, update: int) -> NDArray:
     """Return the diagonal of M after some updates, which may be kept in a subspace."""
-    from mlmethods.rfm._metric import Metric
-
     if update == 0:
         return np.ones(model.n_features_in_)
-    return Metric(model.iterates_[update][1], model.iterates_basis_).diagonal()
+    M = model.iterates_[update][1]
+    return M if M.ndim == 1 else np.diagonal(M)
 
 
 def _draw_svhn(
