@@ -62,7 +62,11 @@ def metric(kind):
 TIGHT = {"rtol": 1e-9, "atol": 1e-10}
 
 
-@pytest.mark.parametrize("spec", SPECS[::4], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec",
+    [SPECS[0], *(pytest.param(spec, marks=pytest.mark.slow) for spec in SPECS[1:])],
+    ids=lambda spec: spec.name,
+)
 def test_lookup_equals_one_hot(spec):
     X, Z, M = rows(30, 0, unknown=True), rows(50, 1), metric("full")
     alpha = np.random.default_rng(2).standard_normal((50, 2))

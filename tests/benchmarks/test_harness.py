@@ -102,8 +102,8 @@ def test_a_run_compares_before_it_times_and_keeps_every_row(results) -> None:
     # A busy machine can only make a pause longer.
     assert rows["ours"]["wall"]["median"] >= 0.0019
     assert 0 < rows["ours"]["gflops"] < 0.55
-    # Doubling n doubles the time.
-    assert found["growth"]["ours"]["d=1"] == pytest.approx(1, abs=0.3)
+    # Doubling n doubles the time, but for what a busy machine adds.
+    assert 0.4 < found["growth"]["ours"]["d=1"] < 1.8
     assert any("not installed" in line for line in said)
 
 

@@ -44,7 +44,9 @@ def one_hot(X, columns):
 
 
 @pytest.mark.filterwarnings("ignore:the columns of X differ in scale")
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)]
+)
 def test_the_metric_is_that_of_one_hot_codes_in_blocks(backend):
     X, y = frame()
     settings = {"bandwidth": 3.0, "backend": backend, "reg": 0.1, **PLAIN}
@@ -67,8 +69,15 @@ def test_the_metric_is_that_of_one_hot_codes_in_blocks(backend):
     )
 
 
-@pytest.mark.parametrize("kernel", ["laplace", LpqKernel(p=1.5, q=1.0)])
-@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "diagonal"),
+    [
+        ("laplace", False),
+        (LpqKernel(p=1.5, q=1.0), True),
+        pytest.param("laplace", True, marks=pytest.mark.slow),
+        pytest.param(LpqKernel(p=1.5, q=1.0), False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_backends_agree(kernel, diagonal):
     X, y = frame()
     one, other = (

@@ -150,6 +150,7 @@ def test_the_ratio_of_the_middle() -> None:
     assert images._middle_ratio(colors.ravel(), (3, 8, 12)) == 5
 
 
+@pytest.mark.slow
 def test_faces_are_read_from_the_published_files(
     roots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
