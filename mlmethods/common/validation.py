@@ -10,7 +10,7 @@ from typing import Any
 
 from mlmethods.errors import InvalidInputError
 
-__all__ = ["check_choice", "check_integer", "check_real"]
+__all__ = ["check_choice", "check_early_stopping", "check_integer", "check_real"]
 
 
 def _interval(
@@ -108,3 +108,29 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     hint = f"; did you mean {close[0]!r}?" if close else ""
     options = ", ".join(repr(choice) for choice in choices)
     raise InvalidInputError(f"{name} must be one of {options}, got {value!r}{hint}")
+
+
+def check_early_stopping(
+    early_stopping: bool | str, validation_fraction: float, multiplier: float
+) -> None:
+    """Refuse arguments of an estimator that holds rows out, out of their ranges.
+
+    Raises
+    ------
+    InvalidInputError
+        If `early_stopping` is no boolean or "auto", `validation_fraction` is not
+        between 0 and 1, or `early_stop_multiplier` is below 1.
+    """
+    if early_stopping not in (True, False, "auto"):
+        raise InvalidInputError(
+            f"early_stopping must be True, False or 'auto', got {early_stopping!r}"
+        )
+    check_real(
+        "validation_fraction",
+        validation_fraction,
+        minimum=0,
+        maximum=1,
+        open_minimum=True,
+        open_maximum=True,
+    )
+    check_real("early_stop_multiplier", multiplier, minimum=1)

@@ -22,8 +22,12 @@ from mlmethods.common.checkpoint import load_estimator, save_estimator
 from mlmethods.common.memory import require_memory, resolve_memory_limit
 from mlmethods.common.progress import progress_callback
 from mlmethods.common.rng import seed_sequence
-from mlmethods.common.validation import check_choice, check_integer, check_real
-from mlmethods.errors import InvalidInputError
+from mlmethods.common.validation import (
+    check_choice,
+    check_early_stopping,
+    check_integer,
+    check_real,
+)
 from mlmethods.interfaces import (
     Array,
     ArrayLike,
@@ -297,20 +301,9 @@ class EigenProRegressor(RegressorMixin, BaseEstimator):
             else:
                 check_integer(name, value, minimum=1)
         check_real("tol", self.tol, minimum=0)
-        if self.early_stopping not in (True, False, "auto"):
-            raise InvalidInputError(
-                f"early_stopping must be True, False or 'auto', got "
-                f"{self.early_stopping!r}"
-            )
-        check_real(
-            "validation_fraction",
-            self.validation_fraction,
-            minimum=0,
-            maximum=1,
-            open_minimum=True,
-            open_maximum=True,
+        check_early_stopping(
+            self.early_stopping, self.validation_fraction, self.early_stop_multiplier
         )
-        check_real("early_stop_multiplier", self.early_stop_multiplier, minimum=1)
         check_choice("dtype", self.dtype, ("auto", "float32", "float64"))
 
     def _stops_early(self, n: int) -> bool:

@@ -23,7 +23,12 @@ from mlmethods.backend import get_backend
 from mlmethods.common.memory import resolve_memory_limit
 from mlmethods.common.progress import progress_callback
 from mlmethods.common.rng import seed_sequence
-from mlmethods.common.validation import check_choice, check_integer, check_real
+from mlmethods.common.validation import (
+    check_choice,
+    check_early_stopping,
+    check_integer,
+    check_real,
+)
 from mlmethods.errors import InvalidInputError, NumericalWarning
 from mlmethods.interfaces import (
     ArrayLike,
@@ -155,20 +160,9 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         check_real("agop_power", self.agop_power, minimum=0, open_minimum=True)
         check_choice("normalize", self.normalize, ("max", "trace", "none"))
         check_integer("agop_samples", self.agop_samples, minimum=1)
-        if self.early_stopping not in (True, False, "auto"):
-            raise InvalidInputError(
-                f"early_stopping must be True, False or 'auto', got "
-                f"{self.early_stopping!r}"
-            )
-        check_real(
-            "validation_fraction",
-            self.validation_fraction,
-            minimum=0,
-            maximum=1,
-            open_minimum=True,
-            open_maximum=True,
+        check_early_stopping(
+            self.early_stopping, self.validation_fraction, self.early_stop_multiplier
         )
-        check_real("early_stop_multiplier", self.early_stop_multiplier, minimum=1)
         check_choice("dtype", self.dtype, ("auto", "float32", "float64"))
         check_choice("solver", self.solver, ("auto", "cholesky", "eigenpro"))
         check_integer("epochs", self.epochs, minimum=1)

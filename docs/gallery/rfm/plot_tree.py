@@ -53,6 +53,7 @@ shown = right.imshow(tree.leaf_importances_, aspect="auto")
 right.set_title("Feature importance in each leaf")
 right.set_xlabel("column")
 right.set_ylabel("leaf")
+right.set_yticks(range(tree.n_leaves_))
 _ = plt.colorbar(shown, ax=right)
 
 # %%

@@ -147,10 +147,19 @@ def _draw(frame: pd.DataFrame, importances: NDArray, names: list[str]) -> Figure
 
     with style():
         figure, (left, right) = new_figure(1, 2, size=(10.0, 4.2))
-        colors = [PALETTE[1] if name == RFM else PALETTE[0] for name in frame.index]
-        bars = left.barh(list(frame.index), frame["r2"], color=colors)
-        left.bar_label(bars, [f"{score:.4f}" for score in frame["r2"]], padding=4)
-        left.set_xlim(0.95, 1.0)
+        for height, (name, score) in enumerate(frame["r2"].items()):
+            color = PALETTE[1] if name == RFM else PALETTE[0]
+            left.plot(score, height, "o", ms=10, color=color)
+            left.annotate(
+                f"{score:.4f}",
+                (score, height),
+                (0, 9),
+                textcoords="offset points",
+                ha="center",
+            )
+        left.set_yticks(range(len(frame)), list(frame.index))
+        left.set_ylim(-0.5, len(frame) - 0.2)
+        left.margins(x=0.15)
         left.set_xlabel("R2 on new rows")
         left.set_title("The price of a diamond")
         order = np.argsort(importances)

@@ -128,7 +128,7 @@ class Setup(NamedTuple):
         rows: tuple[jax.Array, ...],
         alpha: jax.Array,
     ) -> jax.Array:
-        """Return b of shape (rows, c, d), given the weights of the pairs."""
+        """Return b of shape (rows, c, d); the gradients are ``b M^{1/2}``."""
 
         @_recomputed
         def one_coordinate(
@@ -141,16 +141,6 @@ class Setup(NamedTuple):
             (rows[0].T, self.centers.T),
         )
         return jnp.moveaxis(stacked, 0, 2)
-
-    def inner_gradients(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return b of shape (rows, c, d); the gradients are ``b M^{1/2}``."""
-        return self.pulled(kernel, self.weights(kernel, rows, index), rows, alpha)
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

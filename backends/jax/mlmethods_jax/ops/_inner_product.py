@@ -56,19 +56,9 @@ class Setup(NamedTuple):
         rows: tuple[jax.Array, ...],
         alpha: jax.Array,
     ) -> jax.Array:
-        """Return b of shape (rows, c, d), given the weights of the pairs."""
+        """Return b of shape (rows, c, d); the gradients are ``b M``."""
         stacked = jax.lax.map(lambda a: dist.dot(w, a[:, None] * self.centers), alpha.T)
         return jnp.swapaxes(stacked, 0, 1)
-
-    def inner_gradients(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return b of shape (rows, c, d); the gradients are ``b M``."""
-        return self.pulled(kernel, self.weights(kernel, rows, index), rows, alpha)
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

@@ -74,16 +74,22 @@ class Setup(NamedTuple):
         numbers, codes = self._split(rows)
         return self.numbers.values(kernel, numbers, index, self._extra(codes))
 
-    def inner_gradients(
+    def weights(
+        self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
+    ) -> jax.Array:
+        """Return the weights of the pairs, as the setup of the numbers has them."""
+        numbers, codes = self._split(rows)
+        return self.numbers.weights(kernel, numbers, index, self._extra(codes))
+
+    def pulled(
         self,
         kernel: KernelSpec,
+        w: jax.Array,
         rows: tuple[jax.Array, ...],
-        index: jax.Array,
         alpha: jax.Array,
     ) -> jax.Array:
         """Return b of shape (rows, c, d) in the expanded space."""
         numbers, codes = self._split(rows)
-        w = self.numbers.weights(kernel, numbers, index, self._extra(codes))
         parts = [self.numbers.pulled(kernel, w, numbers, alpha)]
         for mine, theirs, root in zip(codes, self.codes, self.roots, strict=True):
             sums = _by_category(w, alpha, theirs, len(root))

@@ -78,7 +78,7 @@ class Setup(NamedTuple):
         rows: tuple[jax.Array, ...],
         alpha: jax.Array,
     ) -> jax.Array:
-        """Return b of shape (rows, c, d), given the weights of the pairs."""
+        """Return b of shape (rows, c, d); the gradients are ``b M``."""
         x = rows[0]
         # The last column gives sum_j w_ij alpha_j in the same pass over w.
         ones = jnp.ones((self.centers.shape[0], 1), w.dtype)
@@ -92,16 +92,6 @@ class Setup(NamedTuple):
             return one_output(alpha[:, 0])[:, None, :]
         # One output at a time: all together would need an array of m c d.
         return jnp.swapaxes(jax.lax.map(one_output, alpha.T), 0, 1)
-
-    def inner_gradients(
-        self,
-        kernel: KernelSpec,
-        rows: tuple[jax.Array, ...],
-        index: jax.Array,
-        alpha: jax.Array,
-    ) -> jax.Array:
-        """Return b of shape (rows, c, d); the gradients are ``b M``."""
-        return self.pulled(kernel, self.weights(kernel, rows, index), rows, alpha)
 
 
 def prepare(X: jax.Array, Z: jax.Array | None, M: jax.Array | None) -> Setup:

@@ -34,8 +34,9 @@ from mlmethods_jax.ops._precision import (
 
 __all__ = ["agop", "grad", "matvec", "pairwise"]
 
-# Each has prepare(X, Z, M) -> Setup: the `rows` that blocks are cut from, values and
-# inner gradients of a block, and the `factor` (M or its root) gradients still lack.
+# Each has prepare(X, Z, M) -> Setup: the `rows` that blocks are cut from; values of a
+# block, weights of its pairs and what they pull gradients to; and the `factor` (M or its
+# root) that these still lack.
 _FAMILIES: dict[str, Any] = {
     "radial": _radial,
     "coordinatewise": _coordinatewise,
@@ -288,7 +289,7 @@ def _grad(
     block = _block(setup, X, alpha.shape[0], 4, block_size)
 
     def gradients(rows: Any, index: Array) -> Array:
-        inner = setup.inner_gradients(kernel, rows, index, alpha)
+        inner = _inner_gradients(setup, kernel, rows, index, alpha)
         return dist.outer(inner, setup.factor)
 
     return map_row_blocks(
@@ -416,7 +417,7 @@ def _agop(
 
     def moments(*args: Array) -> tuple[Array, Array]:
         *rows, index, w = args
-        g = setup.inner_gradients(kernel, tuple(rows), index, alpha)
+        g = _inner_gradients(setup, kernel, tuple(rows), index, alpha)
         if each:
             g = dist.outer(g, factor)
         mean = jnp.einsum("b,bcd->cd", w, g, precision=jax.lax.Precision.HIGHEST)
@@ -441,6 +442,13 @@ def _agop(
         return jnp.maximum(outer, 0.0)
     result = dist.outer_both(second, factor)
     return (result + result.T) / 2.0
+
+
+def _inner_gradients(
+    setup: Any, kernel: KernelSpec, rows: Any, index: Array, alpha: Array
+) -> Array:
+    """Return the gradients (rows, c, d) that still lack the factor of the setup."""
+    return setup.pulled(kernel, setup.weights(kernel, rows, index), rows, alpha)
 
 
 def _own_index(X: Array, Z: Array | None, self_index: Array | None) -> Array:
