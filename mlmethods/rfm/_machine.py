@@ -71,6 +71,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         diagonal: bool = False,
         center: str = "none",
         agop_power: float = 1.0,
+        agop_shrinkage: float = 0.0,
         normalize: str = "max",
         agop_samples: int = 20000,
         early_stopping: bool | str = "auto",
@@ -101,6 +102,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         self.diagonal = diagonal
         self.center = center
         self.agop_power = agop_power
+        self.agop_shrinkage = agop_shrinkage
         self.normalize = normalize
         self.agop_samples = agop_samples
         self.early_stopping = early_stopping
@@ -158,6 +160,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         check_integer("n_iter", self.n_iter, minimum=0)
         check_choice("center", self.center, ("none", "per_output", "pooled"))
         check_real("agop_power", self.agop_power, minimum=0, open_minimum=True)
+        check_real("agop_shrinkage", self.agop_shrinkage, minimum=0, maximum=1)
         check_choice("normalize", self.normalize, ("max", "trace", "none"))
         check_integer("agop_samples", self.agop_samples, minimum=1)
         check_early_stopping(
@@ -262,6 +265,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             diagonal=bool(self.diagonal),
             center=self.center,  # type: ignore[arg-type]
             agop_power=float(self.agop_power),
+            agop_shrinkage=float(self.agop_shrinkage),
             normalize=self.normalize,
             dtype=dtype,
             solve_dtype=self.solve_dtype,

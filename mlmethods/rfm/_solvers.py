@@ -27,6 +27,7 @@ def in_row_space(config: RFMConfig) -> bool:
         not config.diagonal
         and not config.blocks
         and not config.passes
+        and not config.agop_shrinkage
         and config.kernel.name in _RADIAL
     )
 

@@ -40,6 +40,8 @@ class RFMConfig:
         How the AGOP is centered.
     agop_power : float
         s in M = normalize(AGOP)^s.
+    agop_shrinkage : float
+        Share of the AGOP that is replaced by its mean diagonal, before all else.
     normalize : {"max", "trace", "none"}
         What the AGOP is divided by before the power.
     dtype : {"float32", "float64"}
@@ -64,6 +66,7 @@ class RFMConfig:
     diagonal: bool = False
     center: Center = "none"
     agop_power: float = 1.0
+    agop_shrinkage: float = 0.0
     normalize: str = "max"
     dtype: str = "float32"
     solve_dtype: str = "auto"

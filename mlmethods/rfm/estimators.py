@@ -57,6 +57,9 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         Which mean gradient the AGOP subtracts.
     agop_power : float, default=1.0
         s in M = normalize(AGOP)^s, a power of the Mahalanobis matrix.
+    agop_shrinkage : float, default=0.0
+        Share of the AGOP, from 0 to 1, that its mean diagonal times the identity
+        replaces first, against the noise of few rows; 1 keeps the plain kernel.
     normalize : {"max", "trace", "none"}, default="max"
         What divides the AGOP before the power: its largest entry, its trace over d,
         or nothing.
@@ -263,7 +266,7 @@ class RFMClassifier(ClassifierMixin, RecursiveFeatureMachine):
     Parameters
     ----------
     kernel, bandwidth, bandwidth_mode, reg, n_iter, diagonal, center, agop_power, \
-normalize, agop_samples, early_stopping, selection, validation_fraction, \
+agop_shrinkage, normalize, agop_samples, early_stopping, selection, validation_fraction, \
 early_stop_multiplier, scoring, refit, fit_intercept, categorical_features, \
 keep_iterates, checkpoint_dir, dtype, solver, epochs, solve_dtype, memory_limit, \
 backend, random_state, verbose, callbacks
@@ -306,6 +309,7 @@ backend, random_state, verbose, callbacks
         diagonal: bool = False,
         center: str = "none",
         agop_power: float = 1.0,
+        agop_shrinkage: float = 0.0,
         normalize: str = "max",
         agop_samples: int = 20000,
         early_stopping: bool | str = "auto",
@@ -339,6 +343,7 @@ backend, random_state, verbose, callbacks
             diagonal=diagonal,
             center=center,
             agop_power=agop_power,
+            agop_shrinkage=agop_shrinkage,
             normalize=normalize,
             agop_samples=agop_samples,
             early_stopping=early_stopping,

@@ -40,14 +40,17 @@ def full_diagonal(M: NDArray, basis: NDArray | None) -> NDArray:
     return M if M.ndim == 1 else np.diag(M)
 
 
-def normalized(
-    M: NDArray, normalize: str, power: float, basis: NDArray | None = None
-) -> NDArray:
+def normalized(M: NDArray, config: RFMConfig, basis: NDArray | None = None) -> NDArray:
     """Return ``(M / scale)^power``; M is (d, d) or a diagonal (d,), not all zero.
 
     The scale is the largest entry, which for a positive semidefinite matrix is on its
-    diagonal, or the mean of the diagonal.
+    diagonal, or the mean of the diagonal. A shrunk M is never in a basis.
     """
+    normalize, power = config.normalize, config.agop_power
+    if config.agop_shrinkage:
+        share, mean = config.agop_shrinkage, full_diagonal(M, None).mean()
+        constant = np.ones(len(M)) if M.ndim == 1 else np.eye(len(M))
+        M = (1 - share) * M + share * mean * constant
     if normalize != "none":
         diagonal = full_diagonal(M, basis)
         M = M / (diagonal.mean() if normalize == "trace" else diagonal.max())
@@ -130,9 +133,7 @@ class GenericProblem:
                 G = G if self._mask is None else np.where(self._mask, G, 0.0)
                 scale = float(full_diagonal(G, self._basis).max())
                 if scale > 0:
-                    M_next = self._native(
-                        normalized(G, config.normalize, config.agop_power, self._basis)
-                    )
+                    M_next = self._native(normalized(G, config, self._basis))
         return Step(
             alpha,
             M_next,

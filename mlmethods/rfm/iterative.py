@@ -120,10 +120,7 @@ class IterativeProblem:
             G = self._agop(kernel, found, M)
             scale = float(full_diagonal(G, None).max())
             if scale > 0:
-                config = self._config
-                M_next = self._native(
-                    normalized(G, config.normalize, config.agop_power)
-                )
+                M_next = self._native(normalized(G, self._config))
         residual = found.history[-1]["residual"]
         return Step(
             found.state,

@@ -233,6 +233,7 @@ def fingerprint(
         config.diagonal,
         config.center,
         config.agop_power,
+        config.agop_shrinkage,
         config.normalize,
         config.dtype,
         config.solve_dtype,

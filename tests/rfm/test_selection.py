@@ -240,3 +240,33 @@ def test_bad_settings_are_refused(settings, sentence):
     X, y = table(10)
     with pytest.raises(InvalidInputError, match=sentence):
         RFMRegressor(backend="numpy", **settings).fit(X, y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("solver", ["cholesky", "eigenpro"])
+def test_shrinkage_moves_the_metric_towards_the_identity(backend, solver):
+    X, y = table()
+    settings = {
+        "n_iter": 1,
+        "normalize": "trace",
+        "reg": 1.0,
+        "solver": solver,
+        "epochs": 3,
+        "random_state": 0,
+        "backend": backend,
+        **PLAIN,
+    }
+    none, some, whole = (
+        RFMRegressor(agop_shrinkage=share, **settings).fit(X, y).M_
+        for share in (0.0, 0.3, 1.0)
+    )
+    assert_allclose(some, 0.7 * none + 0.3 * np.eye(X.shape[1]), rtol=1e-6, atol=1e-9)
+    assert_allclose(whole, np.eye(X.shape[1]), rtol=1e-9)
+
+
+def test_a_shrunk_metric_of_many_features_is_kept_whole():
+    X, y = table(10, 30)
+    model = RFMRegressor(agop_shrinkage=0.5, n_iter=1, backend="numpy", **PLAIN)
+    model.fit(X, y)
+    assert model.metric_basis_ is None
+    assert np.linalg.eigvalsh(model.M_).min() > 0.01 / 30

@@ -43,8 +43,18 @@ def _scale(M: jax.Array, normalize: str, basis: jax.Array | None) -> jax.Array:
 
 
 def _normalized(
-    M: jax.Array, normalize: str, power: jax.Array | None, basis: jax.Array | None
+    M: jax.Array,
+    normalize: str,
+    power: jax.Array | None,
+    shrinkage: jax.Array | None,
+    basis: jax.Array | None,
 ) -> jax.Array:
+    if shrinkage is not None:
+        constant = (
+            jnp.ones_like(M) if M.ndim == 1 else jnp.eye(M.shape[0], dtype=M.dtype)
+        )
+        mean = _scale(M, "trace", None)
+        M = (1.0 - shrinkage) * M + shrinkage * mean * constant
     if normalize != "none":
         M = M / _scale(M, normalize, basis)
     if power is None:
@@ -88,6 +98,7 @@ def rfm_step(
     groups: jax.Array | None,
     regs: jax.Array,
     power: jax.Array | None,
+    shrinkage: jax.Array | None,
     update: jax.Array,
     *,
     options: StepOptions,
@@ -115,6 +126,8 @@ def rfm_step(
         Ridge added to the diagonal; of several, that of least leave-one-out error.
     power : array of shape () or None
         Power of the normalized AGOP; None means 1.
+    shrinkage : array of shape () or None
+        Share of the AGOP that its mean diagonal replaces; None means 0.
     update : bool array of shape ()
         Whether to compute the next M.
     options : StepOptions
@@ -153,7 +166,7 @@ def rfm_step(
             G = jnp.where(groups[:, None] == groups[None, :], G, 0.0)
         scale = _scale(G, "max", basis)
         safe = jnp.where(scale > 0, G, M)
-        M_next = _normalized(safe, options.normalize, power, basis)
+        M_next = _normalized(safe, options.normalize, power, shrinkage, basis)
         return jnp.where(scale > 0, M_next, M), scale
 
     def same(_: None) -> tuple[jax.Array, jax.Array]:
@@ -266,6 +279,9 @@ class RFMProblem:
                 None
                 if config.agop_power == 1.0
                 else np.asarray(config.agop_power, dtype),
+                None
+                if config.agop_shrinkage == 0.0
+                else np.asarray(config.agop_shrinkage, dtype),
             )
             self._rows = jax.device_put((*_padded(rows, size), present))
             self._validation = None
@@ -304,7 +320,7 @@ class RFMProblem:
         self, M: jax.Array, *, update: bool, bandwidth: float | None = None
     ) -> Step:
         """Run one compiled step; only seven numbers come back to the host."""
-        regs, power = self._numbers
+        regs, power, shrinkage = self._numbers
         kernel = self._kernel
         if bandwidth is not None:
             kernel = dataclasses.replace(
@@ -321,6 +337,7 @@ class RFMProblem:
                 self._groups,
                 regs,
                 power,
+                shrinkage,
                 np.asarray(update),
                 options=self._options,
             )
