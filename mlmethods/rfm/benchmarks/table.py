@@ -73,8 +73,7 @@ def run_tabular(
     random_state : int
         For the folds and every method.
     n_jobs : int
-        Tables at a time, in processes of their own: not on an accelerator, whose
-        memory each would claim. A `backend` that is an object allows one only.
+        Tables at a time, in threads.
     cells : path-like, optional
         A folder in which every finished (table, method, fold) is kept, and found by
         the next run with the same settings: a long run that was interrupted goes on.
@@ -148,12 +147,12 @@ def run_tabular(
             MLMethodsWarning,
             stacklevel=2,
         )
-    # The longest first, so that no process ends up with one at the end.
+    # The longest first, so that no thread ends up with one at the end.
     order = sorted(range(len(names)), key=lambda i: -len(problems[i].y))
     workers = check_integer("n_jobs", n_jobs, minimum=1)
-    runs = Parallel(
-        n_jobs=workers if isinstance(backend, str) else 1, return_as="generator"
-    )(delayed(run_table)(problems[i], own, settings) for i in order)
+    runs = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
+        delayed(run_table)(problems[i], own, settings) for i in order
+    )
     start = time.perf_counter()
     found: dict[int, list[pd.DataFrame]] = {}
     for step, (i, frames) in enumerate(zip(order, runs, strict=True), start=1):

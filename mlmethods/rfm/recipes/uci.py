@@ -123,7 +123,7 @@ def _scores(
         "backend": context.backend,
         "dtype": context.dtype,
         "random_state": context.seed,
-        "n_jobs": _jobs(context),
+        "n_jobs": _JOBS[context.full],
         "cells": context.out / "cells" if context.full else None,
         "callbacks": (context.callback,),
     }
@@ -151,7 +151,7 @@ def _compare_defaults(tables: list[Table], context: RecipeContext) -> None:
         {RFM: RFMClassifier(**own), LAPLACE: RFMClassifier(n_iter=0, **own)},
         n_folds=_FOLDS,
         random_state=context.seed,
-        n_jobs=_jobs(context),
+        n_jobs=_JOBS[context.full],
     )
     mean = accuracy_by_dataset(scores).mean()
     context.value(
@@ -164,15 +164,6 @@ def _compare_defaults(tables: list[Table], context: RecipeContext) -> None:
         tolerance_text="RFM at least the kernel",
         passed=mean[RFM] >= mean[LAPLACE],
     )
-
-
-def _jobs(context: RecipeContext) -> int:
-    from mlmethods.backend import get_backend
-    from mlmethods.common.machine import backend_devices
-
-    device = backend_devices(get_backend(context.backend))[0]
-    # Each process would claim the memory of an accelerator for itself.
-    return _JOBS[context.full] if device.startswith("cpu") else 1
 
 
 def _report_differences(
