@@ -293,7 +293,7 @@ def test_a_run_goes_on_where_it_was_interrupted(
 
 
 @pytest.mark.slow
-def test_processes_return_what_one_does() -> None:
+def test_threads_return_what_one_does() -> None:
     tables = [table("one"), table("two", 60)]
     events = []
     one, two = (
