@@ -92,4 +92,6 @@ def given_validation(
             f"y_val must have shape {expected} to match X_val and y, got shape "
             f"{targets.shape}"
         )
+    if not np.isfinite(targets).all():
+        raise InvalidInputError("y_val must be finite, got NaN or infinity")
     return Rows(rows, targets.reshape(expected), np.ones(len(rows)))

@@ -132,6 +132,11 @@ def _positions(X: Any, which: str | Sequence[Any], width: int) -> list[int]:
             if getattr(dtype, "kind", "O") in "OUSb" or str(dtype) in _TEXT
         ]
     chosen = np.asarray(which)
+    if chosen.ndim != 1:
+        raise InvalidInputError(
+            "categorical_features must be None, 'from_dtype' or a sequence of "
+            f"positions, names or booleans, got {which!r}"
+        )
     if chosen.dtype.kind == "b":
         if chosen.shape != (width,):
             raise InvalidInputError(

@@ -13,6 +13,7 @@ from mlmethods.interfaces import ArrayLike, NDArray
 __all__ = [
     "check_same_width",
     "check_weights",
+    "check_y_val",
     "given_together",
     "refuse_text",
     "warn_of_scales",
@@ -39,6 +40,27 @@ def check_same_width(X_val: NDArray, X: NDArray) -> None:
         )
 
 
+def check_y_val(y_val: ArrayLike | None, rows: int, outputs: int | None) -> NDArray:
+    """Return validation targets (rows, outputs), or labels (rows,) for None.
+
+    Refuses another length or width, and targets that are not finite.
+    """
+    array = np.asarray(y_val)
+    single = outputs is None or outputs == 1
+    expected = (rows,) if single else (rows, outputs)
+    if array.shape != expected and not (single and array.shape == (rows, 1)):
+        raise InvalidInputError(
+            f"y_val must have shape {expected} to match X_val and y, got shape "
+            f"{array.shape}"
+        )
+    if outputs is None:
+        return array.reshape(rows)
+    targets = array.astype(np.float64).reshape(rows, outputs)
+    if not np.isfinite(targets).all():
+        raise InvalidInputError("y_val must be finite, got NaN or infinity")
+    return targets
+
+
 def check_weights(weights: NDArray) -> None:
     """Refuse negative weights."""
     if np.any(weights < 0):
@@ -47,8 +69,11 @@ def check_weights(weights: NDArray) -> None:
         )
 
 
-def refuse_text(X: Any) -> Any:
-    """Refuse string columns with advice; scikit-learn checks the rest."""
+def refuse_text(X: Any, *, codes: bool = True) -> Any:
+    """Refuse string columns with advice; scikit-learn checks the rest.
+
+    `codes` says whether the estimator can read categories itself.
+    """
     dtypes = getattr(X, "dtypes", None)
     if dtypes is not None and hasattr(X, "columns"):
         bad = [
@@ -57,10 +82,10 @@ def refuse_text(X: Any) -> Any:
             if getattr(dtype, "kind", "O") in "OUS" or str(dtype) in ("category", "str")
         ]
         if bad:
+            own = "set categorical_features='from_dtype', or " if codes else ""
             raise InvalidInputError(
-                f"X must be numeric, got text columns {', '.join(bad[:5])}; set "
-                "categorical_features='from_dtype', or encode them first, for example "
-                "with ColumnTransformer and OneHotEncoder"
+                f"X must be numeric, got text columns {', '.join(bad[:5])}; {own}encode "
+                "them first, for example with ColumnTransformer and OneHotEncoder"
             )
     return X
 

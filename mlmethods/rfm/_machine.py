@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics import get_scorer
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -136,6 +137,11 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
             )
             warn_of_scales(rows)
             return rows, targets
+        if issparse(X) or np.ndim(X) != 2:
+            raise InvalidInputError(
+                "X must be a DataFrame or a dense array of shape (n, d) with "
+                f"categorical_features, got {type(X).__name__} of {np.ndim(X)} dimensions"
+            )
         _check_feature_names(self, X, reset=True)
         _check_n_features(self, X, reset=True)
         columns = find_categories(X, self.categorical_features)
@@ -145,7 +151,9 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
         return rows, targets
 
     def _read_validation(self, X_val: ArrayLike | None, points: NDArray) -> NDArray:
+        _check_feature_names(self, X_val, reset=False)
         if self.categories_ is not None:
+            _check_n_features(self, X_val, reset=False)
             return self._columns().encode(X_val)
         rows = check_array(X_val, dtype=_FLOATS)
         check_same_width(rows, points)
@@ -154,7 +162,7 @@ class RecursiveFeatureMachine(FittedMachine, ABC):
     def _check_parameters(self) -> None:
         if np.ndim(self.reg) and not len(self.reg):
             raise InvalidInputError("reg must have at least one value, got none")
-        for reg in np.atleast_1d(self.reg):
+        for reg in self.reg if np.ndim(self.reg) else [self.reg]:  # type: ignore[union-attr]
             check_real("reg", reg, minimum=0)
         check_choice("selection", self.selection, ("holdout", "loo"))
         check_integer("n_iter", self.n_iter, minimum=0)

@@ -17,10 +17,7 @@ from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, Backend, Callback, NDArray
 from mlmethods.kernels import Kernel
 from mlmethods.rfm._encodings import ENCODINGS, Encoding, make_encoding
-from mlmethods.rfm._inputs import (
-    check_weights,
-    given_together,
-)
+from mlmethods.rfm._inputs import check_weights, check_y_val, given_together
 from mlmethods.rfm._machine import RecursiveFeatureMachine
 from mlmethods.rfm._outputs import (
     ClassifierOutputs,
@@ -203,7 +200,7 @@ class RFMRegressor(RegressorMixin, RecursiveFeatureMachine):
         validation = None
         if given_together(X_val, y_val):
             X_v = self._read_validation(X_val, points)
-            Y_v = np.asarray(y_val, dtype=np.float64).reshape(len(X_v), -1)
+            Y_v = check_y_val(y_val, len(X_v), Y.shape[1])
             validation = X_v, Y_v
         self.single_output_ = self._single_output
         self._fit_encoded(points, Y, weights, validation, None)
@@ -420,7 +417,7 @@ backend, random_state, verbose, callbacks
         validation = None
         if given_together(X_val, y_val):
             X_v = self._read_validation(X_val, points)
-            val_labels = np.asarray(y_val)
+            val_labels = check_y_val(y_val, len(X_v), None)
             unknown = np.setdiff1d(val_labels, self.classes_)
             if unknown.size:
                 raise InvalidInputError(

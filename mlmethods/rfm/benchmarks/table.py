@@ -119,9 +119,6 @@ def run_tabular(
     >>> scores.groupby("method")["accuracy"].count().tolist()
     [4, 4]
     """
-    import pandas as pd
-    from joblib import Parallel, delayed
-
     check_choice("protocol", protocol, ("leak_free", "paper"))
     settings = Settings(
         leaky=protocol == "paper",
@@ -147,9 +144,23 @@ def run_tabular(
             MLMethodsWarning,
             stacklevel=2,
         )
-    # The longest first, so that no thread ends up with one at the end.
-    order = sorted(range(len(names)), key=lambda i: -len(problems[i].y))
     workers = check_integer("n_jobs", n_jobs, minimum=1)
+    return _run(problems, own, settings, workers, callbacks)
+
+
+def _run(
+    problems: list[Problem],
+    own: dict[str, Any],
+    settings: Settings,
+    workers: int,
+    callbacks: Sequence[Callback],
+) -> pd.DataFrame:
+    """Run every method on every table, and say so after each table."""
+    import pandas as pd
+    from joblib import Parallel, delayed
+
+    # The longest first, so that no thread ends up with one at the end.
+    order = sorted(range(len(problems)), key=lambda i: -len(problems[i].y))
     runs = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
         delayed(run_table)(problems[i], own, settings) for i in order
     )
@@ -166,7 +177,7 @@ def run_tabular(
         )
         for callback in callbacks:
             callback(event)
-    frames = [frame for i in range(len(names)) for frame in found[i]]
+    frames = [frame for i in range(len(problems)) for frame in found[i]]
     return pd.concat(frames, ignore_index=True)
 
 

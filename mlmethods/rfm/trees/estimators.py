@@ -17,6 +17,7 @@ from mlmethods.rfm._encodings import ENCODINGS, make_encoding
 from mlmethods.rfm._inputs import (
     check_same_width,
     check_weights,
+    check_y_val,
     given_together,
     refuse_text,
 )
@@ -167,7 +168,7 @@ class TreeRFMRegressor(RegressorMixin, TreeMachine):
         self._check_parameters()
         checked: Any = validate_data(
             self,
-            refuse_text(X),
+            refuse_text(X, codes=False),
             y,
             multi_output=True,
             y_numeric=True,
@@ -184,8 +185,8 @@ class TreeRFMRegressor(RegressorMixin, TreeMachine):
         if given_together(X_val, y_val):
             X_v = check_array(X_val, dtype=[np.float64, np.float32])
             check_same_width(X_v, points)
-            y_v = np.asarray(y_val, dtype=np.float64)
-            validation = X_v, y_v, y_v.reshape(len(X_v), -1)
+            Y_v = check_y_val(y_val, len(X_v), Y.shape[1])
+            validation = X_v, Y_v.reshape(len(X_v), *targets.shape[1:]), Y_v
         self._fit_rows(points, targets, Y, weights, validation)
         return self
 
@@ -297,7 +298,7 @@ leaf_importances_, feature_importances_
         """
         self._check_parameters()
         checked: Any = validate_data(
-            self, refuse_text(X), y, dtype=[np.float64, np.float32]
+            self, refuse_text(X, codes=False), y, dtype=[np.float64, np.float32]
         )
         points, labels = checked[0], np.asarray(checked[1])
         check_classification_targets(labels)
@@ -318,7 +319,7 @@ leaf_importances_, feature_importances_
         if given_together(X_val, y_val):
             X_v = check_array(X_val, dtype=[np.float64, np.float32])
             check_same_width(X_v, points)
-            y_v = np.asarray(y_val)
+            y_v = check_y_val(y_val, len(X_v), None)
             unknown = np.setdiff1d(y_v, self.classes_)
             if unknown.size:
                 raise InvalidInputError(
