@@ -16,16 +16,20 @@ __all__ = [
     "DataFormatError",
     "DatasetNotFoundError",
     "DivergenceError",
+    "DuplicateInputsError",
+    "EffectiveRidgeWarning",
     "InvalidInputError",
     "MLMethodsError",
     "MLMethodsWarning",
     "MemoryLimitError",
+    "NotInterpolatedWarning",
     "NotPositiveDefiniteError",
     "NumericalWarning",
     "OperationNotSupportedError",
     "ReproductionFailed",
     "SamplerError",
     "SingularKernelError",
+    "SpectrumError",
 ]
 
 
@@ -59,6 +63,14 @@ class NotPositiveDefiniteError(MLMethodsError, np.linalg.LinAlgError):
 
 class SingularKernelError(NotPositiveDefiniteError):
     """A kernel matrix is singular where a unique solution was asked for."""
+
+
+class DuplicateInputsError(MLMethodsError, ValueError):
+    """Equal inputs have different targets, so that no function fits all of them."""
+
+
+class SpectrumError(MLMethodsError, ValueError):
+    """Eigenvalues are negative or not finite, or have no solution for these numbers."""
 
 
 class DivergenceError(MLMethodsError, ArithmeticError):
@@ -103,3 +115,11 @@ class BackendWarning(MLMethodsWarning):
 
 class NumericalWarning(MLMethodsWarning):
     """A result is usable but its accuracy was reduced; the message says by what."""
+
+
+class EffectiveRidgeWarning(NumericalWarning):
+    """Rounding acts as a ridge that nobody asked for."""
+
+
+class NotInterpolatedWarning(MLMethodsWarning):
+    """A model that was to fit its training set exactly does not."""

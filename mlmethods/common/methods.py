@@ -44,5 +44,15 @@ METHODS = (
         ),
         url="https://doi.org/10.1126/science.adi5639",
     ),
+    Method(
+        name="overfitting",
+        title="Benign, tempered, catastrophic: the overfitting laboratory",
+        package="mlmethods.overfitting",
+        paper=(
+            "Mallinar, Simon, Abedsoltan, Pandit, Belkin, Nakkiran: Benign, Tempered, "
+            "or Catastrophic: A Taxonomy of Overfitting. NeurIPS (2022)"
+        ),
+        url="https://arxiv.org/abs/2207.06569",
+    ),
 )
 """Every method that is finished; a new one is one entry here."""

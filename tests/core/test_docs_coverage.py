@@ -21,6 +21,7 @@ MODULES = (
     "mlmethods.errors",
     "mlmethods.interfaces",
     "mlmethods.kernels",
+    "mlmethods.overfitting",
     "mlmethods.rfm",
     "mlmethods.rfm.benchmarks",
     "mlmethods.testing",

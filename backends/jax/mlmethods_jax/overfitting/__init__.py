@@ -1,0 +1,1 @@
+"""The overfitting laboratory as pure functions on JAX arrays."""
