@@ -103,6 +103,17 @@ _BUNDLED = (
         layouts=("fashion-mnist",),
     ),
     Entry(
+        name="mnist",
+        kind="images",
+        source="LeCun, Cortes and Burges",
+        license="stated by the publisher",
+        provider=(
+            "Put the four *-ubyte.gz files of MNIST into the folder mnist of a data "
+            "root; the 5,000 digits of mnist-5k need no download."
+        ),
+        layouts=("mnist", "MNIST/raw"),
+    ),
+    Entry(
         name="svhn",
         kind="images",
         source="Stanford University",

@@ -21,7 +21,8 @@ __all__ = ["load_images", "read_idx"]
 _MNIST_SIDE = 28
 _IDX_UNSIGNED_BYTE = 8
 _PUBLISHED = {"cifar-10": load_cifar10, "stl-10": load_stl10, "svhn": load_svhn}
-_FASHION = {"train": "train", "test": "t10k"}
+_IDX_SETS = ("fashion-mnist", "mnist")
+_IDX_STEMS = {"train": "train", "test": "t10k"}
 
 
 def load_images(
@@ -34,7 +35,8 @@ def load_images(
     name : str
         ``"mnist-5k"`` (5,000 of the MNIST digits, 28 x 28), ``"digits"``
         (scikit-learn's, 8 x 8, whose 17 grey levels are spread over 0..255),
-        ``"fashion-mnist"`` (28 x 28), ``"cifar-10"``, ``"stl-10"`` or ``"svhn"``.
+        ``"fashion-mnist"`` or ``"mnist"`` (28 x 28), ``"cifar-10"``, ``"stl-10"`` or
+        ``"svhn"``.
     root : path-like or None
         A folder to look in first.
     split : {"all", "train", "test"}
@@ -72,14 +74,14 @@ def load_images(
     path = find_data(name, root=root)
     if entry is None:
         raise InvalidInputError(f"name must be a known image set, got {name!r}")
-    splits = ("all", "train", "test") if name == "fashion-mnist" else ("all",)
+    splits = ("all", "train", "test") if name in _IDX_SETS else ("all",)
     if split not in splits:
         raise InvalidInputError(
             f"split must be one of {', '.join(map(repr, splits))} for {name!r}, "
             f"got {split!r}"
         )
-    if name == "fashion-mnist":
-        return _fashion_mnist(path, ("train", "test") if split == "all" else (split,))
+    if name in _IDX_SETS:
+        return _idx_set(path, ("train", "test") if split == "all" else (split,))
     return _mnist_5k(path) if name == "mnist-5k" else _digits()
 
 
@@ -115,12 +117,10 @@ def _mnist_5k(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return images, rows[:, -1].astype(np.int64)
 
 
-def _fashion_mnist(
-    folder: Path, splits: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _idx_set(folder: Path, splits: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     parts = []
     for split in splits:
-        stem = _FASHION[split]
+        stem = _IDX_STEMS[split]
         images = read_idx(_idx_file(folder, f"{stem}-images-idx3-ubyte"))
         labels = read_idx(_idx_file(folder, f"{stem}-labels-idx1-ubyte"))
         if images.ndim != 3 or labels.shape != images.shape[:1]:

@@ -20,40 +20,41 @@ def idx(array: np.ndarray) -> bytes:
     return head + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-@pytest.fixture
-def fashion(write, rng):
-    """Write a small set in the layout of fashion-mnist."""
+@pytest.fixture(params=["fashion-mnist/", "mnist/", "MNIST/raw/"])
+def idx_set(request, write, rng):
+    """Write a small set in the layout that the MNIST family is published in."""
     parts = {}
     for stem, n in (("train", 7), ("t10k", 3)):
         images = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
         labels = rng.integers(0, 10, n).astype(np.uint8)
         write(
-            f"fashion-mnist/{stem}-images-idx3-ubyte.gz",
+            f"{request.param}{stem}-images-idx3-ubyte.gz",
             gzip.compress(idx(images), mtime=0),
         )
-        path = write(f"fashion-mnist/{stem}-labels-idx1-ubyte", idx(labels))
+        path = write(f"{request.param}{stem}-labels-idx1-ubyte", idx(labels))
         parts[stem] = (images, labels)
-    return path.parents[1], parts
+    root = path.parents[request.param.count("/")]
+    return request.param.split("/")[0].lower(), root, path.parent, parts
 
 
-def test_fashion_mnist_layout(fashion) -> None:
-    root, parts = fashion
+def test_the_layout_of_the_mnist_family(idx_set) -> None:
+    name, root, _, parts = idx_set
     for split, stem in (("train", "train"), ("test", "t10k")):
-        images, labels = load_images("fashion-mnist", root=root, split=split)
+        images, labels = load_images(name, root=root, split=split)
         np.testing.assert_array_equal(images[..., 0], parts[stem][0])
         np.testing.assert_array_equal(labels, parts[stem][1])
         assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
-    assert load_images("fashion-mnist", root=root)[0].shape == (10, 28, 28, 1)
+    assert load_images(name, root=root)[0].shape == (10, 28, 28, 1)
 
 
-def test_fashion_mnist_with_a_file_missing_or_exchanged(fashion) -> None:
-    root, _ = fashion
-    labels = root / "fashion-mnist" / "train-labels-idx1-ubyte"
-    labels.replace(root / "fashion-mnist" / "t10k-labels-idx1-ubyte")
+def test_the_mnist_family_with_a_file_missing_or_exchanged(idx_set) -> None:
+    name, root, folder, _ = idx_set
+    labels = folder / "train-labels-idx1-ubyte"
+    labels.replace(folder / "t10k-labels-idx1-ubyte")
     with pytest.raises(DataFormatError, match="do not belong together"):
-        load_images("fashion-mnist", root=root, split="test")
+        load_images(name, root=root, split="test")
     with pytest.raises(DatasetNotFoundError, match="lacks train-labels"):
-        load_images("fashion-mnist", root=root, split="train")
+        load_images(name, root=root, split="train")
 
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
