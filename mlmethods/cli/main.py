@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from mlmethods._version import __version__
-from mlmethods.cli import backends, bench, data, demo, info, methods, reproduce, rfm
+from mlmethods.cli import (
+    backends,
+    bench,
+    data,
+    demo,
+    info,
+    methods,
+    overfitting,
+    reproduce,
+    rfm,
+)
 
 __all__ = ["app", "run"]
 
@@ -46,6 +56,7 @@ demo.register(app)
 bench.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(rfm.app, name="rfm")
+app.add_typer(overfitting.app, name="overfitting")
 
 
 def run() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mlmethods.cli.arguments import (
+    Bandwidth,
+    Drop,
+    Index,
+    TableFile,
+    Task,
+    parse_bandwidth,
+)
 from mlmethods.cli.command import Options, command
 from mlmethods.cli.output import print_json, print_table, say, tell
 
@@ -21,48 +28,27 @@ app = typer.Typer(
 MODEL_FOLDER = "model"
 COLUMNS_FILE = "table.json"
 
-_Table = Annotated[
-    Path,
-    typer.Argument(
-        exists=True, dir_okay=False, metavar="TABLE", help="CSV, TSV or Parquet."
-    ),
-]
 _Fitted = Annotated[
     Path, typer.Argument(metavar="DIR", help="What 'mlmethods rfm fit' wrote.")
 ]
-_Index = Annotated[
-    str | None, typer.Option(help="Column that names the rows and is no feature.")
-]
-
-
-class Task(StrEnum):
-    """What is predicted."""
-
-    AUTO = "auto"
-    REGRESSION = "regression"
-    CLASSIFICATION = "classification"
 
 
 def fit(
     options: Options,
-    table: _Table,
+    table: TableFile,
     *,
     target: Annotated[str, typer.Option(help="The column to predict.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the model goes.")],
     task: Annotated[
         Task, typer.Option(help="Auto: text, booleans and few integers are classes.")
     ] = Task.AUTO,
-    index: _Index = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out; repeatable.")
-    ] = None,
+    index: Index = None,
+    drop: Drop = None,
     standardize: Annotated[
         bool, typer.Option(help="Bring every column to mean 0 and deviation 1.")
     ] = True,
     kernel: Annotated[str, typer.Option(help="Name of a kernel.")] = "laplace",
-    bandwidth: Annotated[
-        str | None, typer.Option(help="Length scale, or median; default 10.")
-    ] = None,
+    bandwidth: Bandwidth = None,
     reg: Annotated[
         float, typer.Option(help="Added to the kernel matrix's diagonal.")
     ] = 1e-3,
@@ -92,7 +78,7 @@ def fit(
     with progress_callback(not options.quiet) as callback:
         model = _estimator(kind)(
             kernel=kernel,
-            bandwidth=_bandwidth(bandwidth),
+            bandwidth=parse_bandwidth(bandwidth),
             reg=reg,
             n_iter=n_iter,
             diagonal=diagonal,
@@ -131,17 +117,6 @@ def _estimator(task: str) -> Any:
     return rfm.RFMClassifier if task == "classification" else rfm.RFMRegressor
 
 
-def _bandwidth(text: str | None) -> float | str | None:
-    if text is None or text == "median":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither a number nor median", param_hint="--bandwidth"
-        ) from None
-
-
 def _require_replaceable(out: Path) -> None:
     from mlmethods.errors import CheckpointError
 
@@ -172,10 +147,10 @@ def _load(folder: Path) -> tuple[Any, Any]:
 def predict(
     options: Options,
     folder: _Fitted,
-    table: _Table,
+    table: TableFile,
     *,
     out: Annotated[Path, typer.Option(dir_okay=False, help="The CSV file to write.")],
-    index: _Index = None,
+    index: Index = None,
 ) -> None:
     """Predict every row of a table, in its order and with its index."""
     import pandas as pd

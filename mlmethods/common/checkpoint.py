@@ -35,7 +35,13 @@ _ESTIMATORS = {
     "TreeRFMClassifier": "mlmethods.rfm.trees.estimators",
     "TreeRFMRegressor": "mlmethods.rfm.trees.estimators",
     "EigenProRegressor": "mlmethods.kernels.eigenpro",
+    "HilbertClassifier": "mlmethods.overfitting.anchors",
+    "HilbertRegressor": "mlmethods.overfitting.anchors",
+    "LogNeighborsClassifier": "mlmethods.overfitting.anchors",
+    "LogNeighborsRegressor": "mlmethods.overfitting.anchors",
     "KernelRidge": "mlmethods.kernels.ridge",
+    "KernelRidgeCV": "mlmethods.kernels.ridge_cv",
+    "KernelRidgeClassifier": "mlmethods.kernels.ridge_classifier",
 }
 
 EstimatorT = TypeVar("EstimatorT")

@@ -7,7 +7,7 @@ import numpy as np
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, NDArray
 
-__all__ = ["floating", "matrices"]
+__all__ = ["floating", "matrices", "squared_norms"]
 
 
 def floating(name: str, value: ArrayLike) -> NDArray:
@@ -41,3 +41,11 @@ def matrices(
                 f"M must have shape ({d}, {d}) or ({d},), got shape {M.shape}"
             )
     return X, Z, M
+
+
+def squared_norms(X: ArrayLike, M: ArrayLike | None) -> NDArray:
+    """Return ``x^T M x`` for each row, in float64."""
+    X, _, M = matrices(X, None, M)
+    if M is None:
+        return (X.astype(np.float64) ** 2).sum(axis=1)
+    return ((X * M if M.ndim == 1 else X @ M) * X).sum(axis=1, dtype=np.float64)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mlmethods.common.validation import check_real
+from mlmethods.common.validation import check_integer, check_real
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, KernelSpec, NDArray
-from mlmethods.kernels._arrays import matrices
+from mlmethods.kernels._arrays import squared_norms
 from mlmethods.kernels.base import Kernel
 
 __all__ = [
@@ -22,9 +22,13 @@ __all__ = [
     "GaussianKernel",
     "InnerProductKernel",
     "LaplaceKernel",
+    "LaplaceL1Kernel",
+    "LinearKernel",
     "LpqKernel",
     "MaternKernel",
+    "PolynomialKernel",
     "QuadraticKernel",
+    "RationalQuadraticKernel",
     "SumPowerLaplaceKernel",
 ]
 
@@ -188,6 +192,87 @@ class LpqKernel(_LengthKernel):
         )
 
 
+class LaplaceL1Kernel(_LengthKernel):
+    """The product Laplace kernel ``exp(-|u|_1 / L)`` of the sum of differences.
+
+    Parameters
+    ----------
+    bandwidth : float, default=10.0
+        Length scale L > 0.
+
+    Notes
+    -----
+    scikit-learn's ``laplacian_kernel`` is this one, with ``gamma = 1 / L``;
+    :class:`LaplaceKernel` takes the Euclidean distance instead. It is
+    :class:`LpqKernel` with p = q = 1, and the same function on every backend.
+
+    Examples
+    --------
+    >>> from mlmethods.kernels import LaplaceL1Kernel
+    >>> kernel = LaplaceL1Kernel(bandwidth=2.0)
+    >>> kernel([[0.0, 0.0]], [[1.0, 1.0]], backend="numpy").round(3)
+    array([[0.368]])
+    """
+
+    def __init__(self, *, bandwidth: float = 10.0) -> None:
+        self.bandwidth = bandwidth
+
+    def to_spec(self) -> KernelSpec:
+        """Return the kernel as data."""
+        return KernelSpec(
+            name="lpq", bandwidth=self._bandwidth(), params={"p": 1.0, "q": 1.0}
+        )
+
+    def to_sklearn(self) -> Any:
+        """Return ``PairwiseKernel(metric="laplacian")``."""
+        from sklearn.gaussian_process.kernels import PairwiseKernel
+
+        return PairwiseKernel(gamma=1 / self._bandwidth(), metric="laplacian")
+
+
+class RationalQuadraticKernel(_LengthKernel):
+    """The rational quadratic kernel ``(1 + r^2 / (2 alpha L^2))^-alpha``.
+
+    A mixture of Gaussian kernels over bandwidths; for large alpha a Gaussian kernel.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Exponent > 0.
+    bandwidth : float, default=10.0
+        Length scale L > 0.
+
+    Examples
+    --------
+    >>> from mlmethods.kernels import RationalQuadraticKernel
+    >>> kernel = RationalQuadraticKernel(alpha=1.0, bandwidth=1.0)
+    >>> kernel([[0.0]], [[2.0]], backend="numpy").round(3)
+    array([[0.333]])
+    """
+
+    def __init__(self, alpha: float = 1.0, *, bandwidth: float = 10.0) -> None:
+        self.alpha = alpha
+        self.bandwidth = bandwidth
+
+    def to_spec(self) -> KernelSpec:
+        """Return the kernel as data."""
+        alpha = check_real("alpha", self.alpha, minimum=0, open_minimum=True)
+        return KernelSpec(
+            name="rational_quadratic",
+            bandwidth=self._bandwidth(),
+            params={"alpha": alpha},
+        )
+
+    def to_sklearn(self) -> Any:
+        """Return ``RationalQuadratic``."""
+        from sklearn.gaussian_process.kernels import RationalQuadratic
+
+        self.to_spec()
+        return RationalQuadratic(
+            length_scale=float(self.bandwidth), alpha=float(self.alpha)
+        )
+
+
 class SumPowerLaplaceKernel(_LengthKernel):
     """A power of the mean of one-dimensional kernels.
 
@@ -284,7 +369,7 @@ class InnerProductKernel(Kernel):
     def diag(self, X: ArrayLike, M: ArrayLike | None = None) -> NDArray:
         """Return ``h(x^T M x)`` for each row of `X`, an array of shape (n,)."""
         self.to_spec()
-        return np.asarray(self.h(_squared_norms(X, M)), dtype=np.float64)
+        return np.asarray(self.h(squared_norms(X, M)), dtype=np.float64)
 
 
 class QuadraticKernel(Kernel):
@@ -306,7 +391,7 @@ class QuadraticKernel(Kernel):
 
     def diag(self, X: ArrayLike, M: ArrayLike | None = None) -> NDArray:
         """Return ``(x^T M x)^2`` for each row of `X`, an array of shape (n,)."""
-        return _squared_norms(X, M) ** 2
+        return squared_norms(X, M) ** 2
 
     def to_sklearn(self) -> Any:
         """Return ``DotProduct(sigma_0=0) ** 2``."""
@@ -315,8 +400,88 @@ class QuadraticKernel(Kernel):
         return DotProduct(sigma_0=0.0) ** 2
 
 
-def _squared_norms(X: ArrayLike, M: ArrayLike | None) -> NDArray:
-    X, _, M = matrices(X, None, M)
-    if M is None:
-        return (X.astype(np.float64) ** 2).sum(axis=1)
-    return ((X * M if M.ndim == 1 else X @ M) * X).sum(axis=1, dtype=np.float64)
+class LinearKernel(Kernel):
+    """The inner product ``x^T M z``; it has no parameters.
+
+    Examples
+    --------
+    >>> from mlmethods.kernels import LinearKernel
+    >>> LinearKernel()([[1.0, 2.0]], [[3.0, 1.0]], backend="numpy")
+    array([[5.]])
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def to_spec(self) -> KernelSpec:
+        """Return the kernel as data."""
+        return KernelSpec(name="linear")
+
+    def diag(self, X: ArrayLike, M: ArrayLike | None = None) -> NDArray:
+        """Return ``x^T M x`` for each row of `X`, an array of shape (n,)."""
+        return squared_norms(X, M)
+
+    def to_sklearn(self) -> Any:
+        """Return ``DotProduct(sigma_0=0)``."""
+        from sklearn.gaussian_process.kernels import DotProduct
+
+        return DotProduct(sigma_0=0.0)
+
+
+class PolynomialKernel(Kernel):
+    """The polynomial kernel ``(constant + scale x^T M z)^degree``.
+
+    Parameters
+    ----------
+    degree : int, default=3
+        Exponent, at least 1.
+    constant : float, default=1.0
+        At least 0; with 0 only products of `degree` columns are features.
+    scale : float, default=1.0
+        Factor > 0 of the inner product; ``1 / d`` for d standardized columns keeps
+        values near 1.
+
+    Examples
+    --------
+    >>> from mlmethods.kernels import PolynomialKernel
+    >>> PolynomialKernel(2)([[1.0, 2.0]], [[3.0, 1.0]], backend="numpy")
+    array([[36.]])
+    """
+
+    def __init__(
+        self, degree: int = 3, *, constant: float = 1.0, scale: float = 1.0
+    ) -> None:
+        self.degree = degree
+        self.constant = constant
+        self.scale = scale
+
+    def to_spec(self) -> KernelSpec:
+        """Return the kernel as data."""
+        degree = check_integer("degree", self.degree, minimum=1)
+        constant = check_real("constant", self.constant, minimum=0)
+        scale = check_real("scale", self.scale, minimum=0, open_minimum=True)
+        return KernelSpec(
+            name="polynomial",
+            params={"constant": constant, "scale": scale},
+            static=(("degree", degree),),
+        )
+
+    def diag(self, X: ArrayLike, M: ArrayLike | None = None) -> NDArray:
+        """Return k(x, x) for each row of `X`, an array of shape (n,)."""
+        params = self.to_spec().params
+        base = params["constant"] + params["scale"] * squared_norms(X, M)
+        return base ** int(self.degree)
+
+    def to_sklearn(self) -> Any:
+        """Return ``PairwiseKernel(metric="poly")``."""
+        from sklearn.gaussian_process.kernels import PairwiseKernel
+
+        spec = self.to_spec()
+        return PairwiseKernel(
+            gamma=spec.params["scale"],
+            metric="poly",
+            pairwise_kernels_kwargs={
+                "degree": spec.option("degree"),
+                "coef0": spec.params["constant"],
+            },
+        )

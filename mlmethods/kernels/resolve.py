@@ -10,7 +10,7 @@ from mlmethods.common.rng import generator
 from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike
-from mlmethods.kernels import family
+from mlmethods.kernels import family, network
 from mlmethods.kernels._arrays import matrices
 from mlmethods.kernels.base import Kernel
 
@@ -24,6 +24,11 @@ _NAMES: dict[str, type[Kernel]] = {
     "lpq": family.LpqKernel,
     "sum_power": family.SumPowerLaplaceKernel,
     "quadratic": family.QuadraticKernel,
+    "linear": family.LinearKernel,
+    "polynomial": family.PolynomialKernel,
+    "rational_quadratic": family.RationalQuadraticKernel,
+    "nngp": network.NNGPKernel,
+    "ntk": network.NTKKernel,
 }
 # A distance below this, relative to unit scale, is no scale at all.
 _SMALLEST_MEDIAN = 1e-14
@@ -42,8 +47,9 @@ def resolve_kernel(
     ----------
     kernel : str or Kernel
         ``"laplace"``, ``"gaussian"``, ``"exp_power"``, ``"matern"``, ``"lpq"``,
-        ``"sum_power"`` or ``"quadratic"`` with the defaults of its class, or an
-        object, which carries its parameters.
+        ``"sum_power"``, ``"quadratic"``, ``"linear"``, ``"polynomial"``,
+        ``"rational_quadratic"``, ``"nngp"`` or ``"ntk"`` with the defaults of its
+        class, or an object, which carries its parameters.
     bandwidth : float, "median" or None, default=None
         Length scale for a name: None is 10, ``"median"`` the median distance between
         rows of `X`. An object has its own; giving both is refused.

@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from typing import Any
+from typing import Literal, overload
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mlmethods.backend import get_backend
-from mlmethods.common.buckets import pad_rows
-from mlmethods.common.checkpoint import load_estimator, save_estimator
-from mlmethods.common.memory import require_memory, resolve_memory_limit
-from mlmethods.common.validation import check_choice, check_real
-from mlmethods.errors import (
-    DivergenceError,
-    InvalidInputError,
-    NotPositiveDefiniteError,
-    NumericalWarning,
-    SingularKernelError,
-)
-from mlmethods.interfaces import (
-    ArrayLike,
-    Backend,
-    KernelSpec,
-    NDArray,
-    SolveResult,
-    SolveStatus,
-)
+from mlmethods.errors import InvalidInputError
+from mlmethods.interfaces import ArrayLike, Backend, NDArray
+from mlmethods.kernels._machine import Diagnosis, KernelMachine
+from mlmethods.kernels._system import effective_reg, solve
 from mlmethods.kernels.base import Kernel
 from mlmethods.kernels.resolve import resolve_kernel
 
 __all__ = ["KernelRidge"]
 
-_ON_SINGULAR = ("auto", "error", "pinv", "jitter")
-_SOLVERS = ("auto", "cholesky", "cg")
-_DTYPES = ("auto", "float32", "float64")
-# The kernel matrix, its weighted copy and the factor, the last two in float64.
-_MATRICES = 3
-# A factorization that "succeeds" on a singular matrix shows in its residual.
-_LARGEST_RESIDUAL = {"float64": 1e-6, "float32": 1e-3}
 
-
-class KernelRidge(RegressorMixin, BaseEstimator):
+class KernelRidge(RegressorMixin, KernelMachine):
     """Kernel ridge regression: ``f(x) = sum_i alpha_i k(x, x_i)``.
 
     The coefficients solve ``(K + reg I) alpha = y``. Nothing is subtracted first:
@@ -66,14 +36,21 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         with a fixed seed.
     reg : float, default=1.0
         Ridge >= 0, added to the diagonal and not divided by n; 0 interpolates.
+    reg_scaling : {"none", "n"}, default="none"
+        ``"n"`` multiplies `reg` by the number of rows, or the sum of their weights.
     on_singular : {"auto", "error", "pinv", "jitter"}, default="auto"
-        What to do where the Cholesky solver meets a matrix without a unique
-        solution: raise, take the solution of least norm, or raise the diagonal
-        slightly, with a NumericalWarning. ``"auto"`` is ``"error"`` for ``reg > 0``
-        and ``"pinv"`` for ``reg = 0``.
-    solver : {"auto", "cholesky", "cg"}, default="auto"
+        What to do where a direct solver meets a matrix without a unique solution:
+        raise, take the solution of least norm with an EffectiveRidgeWarning, or raise
+        the diagonal slightly, with a NumericalWarning. ``"auto"`` is ``"error"`` for
+        ``reg > 0`` and ``"pinv"`` for ``reg = 0``, except that equal rows with
+        different targets are an error there.
+    solver : {"auto", "cholesky", "cg", "eigh", "eigenpro"}, default="auto"
         ``"cg"`` is preconditioned conjugate gradients that never form K; ``"auto"``
         takes it where the matrices of ``"cholesky"`` exceed `memory_limit`.
+        ``"eigh"`` is one eigendecomposition, as slow as 15 Cholesky factorizations,
+        and robust. ``"eigenpro"`` does at most 50 passes of
+        :class:`EigenProRegressor`, which has more settings, and reaches fewer digits:
+        see `residual_`.
     dtype : {"float64", "float32", "auto"}, default="float64"
         Precision of the kernel values; ``"auto"`` is the backend's own choice.
     memory_limit : int or "auto", default="auto"
@@ -89,16 +66,30 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         The training rows.
     kernel_ : Kernel
         The kernel with its bandwidth.
-    solver_ : {"cholesky", "pinv", "cg"}
+    reg_ : float
+        The ridge on the diagonal, after `reg_scaling`.
+    solver_ : {"cholesky", "pinv", "cg", "eigh", "eigenpro"}
         What found the solution.
     jitter_ : float
-        What was added to the diagonal beyond `reg`.
+        What was added to the diagonal beyond `reg_`.
+    residual_ : float
+        Norm of what the solution leaves of the linear system, relative to the
+        targets.
+    y_fit_, sample_weight_ : ndarray
+        Targets and weights (or None) of the fit.
     backend_ : str
         Name of the backend that fitted.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
         Their names, where `X` had names.
+
+    Notes
+    -----
+    The properties `loo_residuals_`, `gcv_`, `kappa_`, `e0_`, `cond_` and `rank_` are
+    computed together at the first use of one of them, from the training rows: O(n^3),
+    about twice the time of a fit, or another eigendecomposition where the fit was
+    one.
 
     Examples
     --------
@@ -116,6 +107,7 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         *,
         bandwidth: float | str | None = None,
         reg: float = 1.0,
+        reg_scaling: str = "none",
         on_singular: str = "auto",
         solver: str = "auto",
         dtype: str = "float64",
@@ -125,6 +117,7 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.reg = reg
+        self.reg_scaling = reg_scaling
         self.on_singular = on_singular
         self.solver = solver
         self.dtype = dtype
@@ -160,6 +153,9 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         ------
         InvalidInputError
             If a parameter is outside its range.
+        DuplicateInputsError
+            If equal rows have different targets with ``reg=0`` and `on_singular` is
+            ``"auto"`` or ``"error"``.
         SingularKernelError
             If the system has no unique solution and `on_singular` is ``"error"``.
         DivergenceError
@@ -167,227 +163,94 @@ class KernelRidge(RegressorMixin, BaseEstimator):
         MemoryLimitError
             If the matrices would exceed `memory_limit`; nothing was allocated.
         """
-        reg = check_real("reg", self.reg, minimum=0)
-        check_choice("on_singular", self.on_singular, _ON_SINGULAR)
-        check_choice("solver", self.solver, _SOLVERS)
-        check_choice("dtype", self.dtype, _DTYPES)
+        options = self._options(self.on_singular, self.solver)
         rows, targets = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=np.float64
         )
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(
-                sample_weight, rows, ensure_non_negative=True
-            )
+        weights = self._read_weights(sample_weight, rows)
+        reg = effective_reg(self.reg, self.reg_scaling, weights, len(rows))
         self.kernel_ = resolve_kernel(self.kernel, self.bandwidth, X=rows, rng=0)
-        solver = self._choose_solver(len(rows))
-        backend = self._get_backend(
-            "kernels.pairwise" if solver == "cholesky" else "linalg.ridge_cg",
-            "linalg.ridge_solve" if solver == "cholesky" else "kernels.matvec",
-        )
-        system = _System(
-            backend,
-            self._dtype(backend),
-            self.kernel_.to_spec(),
-            rows,
-            targets.reshape(len(rows), -1),
-            weights,
-        )
-        if solver == "cholesky":
-            alpha, solver, jitter = self._solve_directly(system, reg)
-        else:
-            alpha, jitter = _accept_iterative(system.iterate(reg))
-        self.dual_coef_ = alpha.reshape(targets.shape)
-        self.X_fit_ = rows
-        self.solver_ = solver
-        self.jitter_ = float(jitter)
-        self.backend_ = backend.info.name
+        Y = targets.reshape(len(rows), -1).astype(np.float64)
+        found = solve(self.kernel_, rows, Y, weights, reg, options)
+        self.dual_coef_ = found.alpha.reshape(targets.shape)
+        self.y_fit_ = targets
+        self._keep_rows(rows, weights, reg, found.backend)
+        self._keep_solution(found)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray:
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> NDArray: ...
+
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True]
+    ) -> tuple[NDArray, NDArray]: ...
+
+    def predict(
+        self, X: ArrayLike, return_std: bool = False
+    ) -> NDArray | tuple[NDArray, NDArray]:
         """Return the predictions.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
+        return_std : bool, default=False
+            Also return the standard deviation of a Gaussian process with this kernel
+            and noise variance `reg_` (over the weight), given the training rows. It
+            is that of the function, without the noise of a new target, and the same
+            for all outputs. The first call factors the kernel matrix, O(n^3), each
+            row then costs O(n^2).
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_targets)
+        mean : ndarray of shape (n_samples,) or (n_samples, n_targets)
             In the precision of `dtype`.
+        std : ndarray of shape (n_samples,)
+            With `return_std` only.
         """
+        outputs = self._outputs(X)
+        mean = outputs.reshape(len(outputs), *self.dual_coef_.shape[1:])
+        return (mean, self._deviation(X)) if return_std else mean
+
+    @property
+    def loo_residuals_(self) -> NDArray:
+        """Target minus the prediction of the other rows; shape of the targets."""
+        return self._diagnosed().loo.reshape(self.dual_coef_.shape)
+
+    @property
+    def gcv_(self) -> float:
+        """Generalized cross-validation error."""
+        return self._diagnosed().gcv
+
+    @property
+    def kappa_(self) -> float:
+        """Effective ridge of the population, ``1 / tr (K + reg I)^-1``."""
+        return self._diagnosed().kappa
+
+    @property
+    def e0_(self) -> float:
+        """Cost of overfitting; see :class:`KernelDiagnostics`."""
+        return self._diagnosed().e0
+
+    @property
+    def cond_(self) -> float:
+        """Condition number of ``K + reg I``; estimated unless by eigenvalues."""
+        return self._diagnosed().cond
+
+    @property
+    def rank_(self) -> int:
+        """Numerical rank of ``K + reg I``."""
+        return self._diagnosed().rank
+
+    def _diagnosed(self) -> Diagnosis:
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=np.float64)
-        backend = self._get_backend("kernels.matvec")
-        dtype = self._dtype(backend)
-        alpha = self.dual_coef_.reshape(len(self.X_fit_), -1)
-        native = [
-            backend.asarray(array, dtype=dtype)
-            for array in (pad_rows(rows), self.X_fit_, alpha)
-        ]
-        product = backend.kernels.matvec(self.kernel_.to_spec(), *native)
-        values = np.asarray(backend.to_numpy(product))[: len(rows)]
-        return values.reshape(len(rows), *self.dual_coef_.shape[1:])
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Save the fitted estimator in a folder; nothing is pickled.
-
-        Raises
-        ------
-        InvalidInputError
-            If a parameter cannot be stored, such as a kernel made of functions.
-        """
-        check_is_fitted(self)
-        names = ("dual_coef_", "X_fit_")
-        save_estimator(
-            self,
-            directory,
-            {name: getattr(self, name) for name in names},
-            {
-                name: getattr(self, name)
-                for name in ("kernel_", "solver_", "jitter_", "backend_")
-            },
-        )
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> KernelRidge:
-        """Return the estimator that :meth:`save` wrote.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder is missing, damaged or holds another class.
-        """
-        return load_estimator(cls, directory)
-
-    def _get_backend(self, *operations: str) -> Backend:
-        return get_backend(
-            self.backend, *operations, kernel=self.kernel_.to_spec(), dtype=self.dtype
-        )
-
-    def _dtype(self, backend: Backend) -> str:
-        return backend.info.default_dtype if self.dtype == "auto" else self.dtype
-
-    def _choose_solver(self, n: int) -> str:
-        limit = resolve_memory_limit(self.memory_limit)
-        needed = _MATRICES * 8 * n**2
-        if self.solver == "auto":
-            return "cholesky" if needed <= limit else "cg"
-        if self.solver == "cholesky":
-            require_memory(
-                needed,
-                limit,
-                what=f"KernelRidge with solver='cholesky' on n={n} rows",
-                alternative="use solver='cg', fewer rows or a larger memory_limit",
-            )
-        return self.solver
-
-    def _solve_directly(
-        self, system: _System, reg: float
-    ) -> tuple[NDArray, str, float]:
-        policy = self.on_singular
-        if policy == "auto":
-            policy = "error" if reg > 0 else "pinv"
-        result = system.factorize(reg, jitter=policy == "jitter")
-        status = SolveStatus(int(result.status))
-        if status == SolveStatus.NOT_FINITE:
+        if not hasattr(self, "y_fit_"):
             raise InvalidInputError(
-                f"kernel {self.kernel_!r} gives values on X that are not finite"
+                "this KernelRidge was saved by an earlier version, without its "
+                "targets; fit it again"
             )
-        exact = float(result.residual) <= _LARGEST_RESIDUAL[system.dtype]
-        if status.ok and (exact or policy == "jitter"):
-            if status == SolveStatus.JITTERED:
-                warnings.warn(
-                    f"KernelRidge: {status.message} ({float(result.jitter):.1e})",
-                    NumericalWarning,
-                    stacklevel=3,
-                )
-            return result.alpha, "cholesky", float(result.jitter)
-        if policy == "pinv":
-            return system.pseudo_inverse(reg), "pinv", 0.0
-        if policy == "jitter":
-            raise NotPositiveDefiniteError(
-                f"kernel {self.kernel_!r} is not positive definite on X: "
-                f"{status.message}"
-            )
-        raise SingularKernelError(
-            f"the kernel matrix with reg={self.reg!r} is numerically singular (rows "
-            "may be duplicated); raise reg, or set on_singular to 'pinv' or 'jitter'"
-        )
+        return self._diagnose(self.y_fit_.reshape(len(self.X_fit_), -1))
 
-
-class _System:
-    """The linear system of one fit on one backend."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        dtype: str,
-        spec: KernelSpec,
-        X: NDArray,
-        Y: NDArray,
-        weights: NDArray | None,
-    ) -> None:
-        self.backend = backend
-        self.dtype = dtype
-        self.spec = spec
-        self.X = backend.asarray(X, dtype=dtype)
-        self.Y = Y
-        self.weights = weights
-
-    def _native(self, array: NDArray | None) -> Any:
-        if array is None:
-            return None
-        return self.backend.asarray(array, dtype=self.dtype)
-
-    def _to_numpy(self, result: SolveResult) -> SolveResult:
-        return SolveResult(*(np.asarray(self.backend.to_numpy(x)) for x in result))
-
-    def factorize(self, reg: float, *, jitter: bool) -> SolveResult:
-        """Solve by Cholesky."""
-        K = self.backend.kernels.pairwise(self.spec, self.X)
-        result = self.backend.linalg.ridge_solve(
-            K,
-            self._native(self.Y),
-            reg,
-            weights=self._native(self.weights),
-            jitter="ladder" if jitter else "none",
-        )
-        return self._to_numpy(result)
-
-    def iterate(self, reg: float) -> SolveResult:
-        """Solve by conjugate gradients."""
-        result = self.backend.linalg.ridge_cg(
-            self.spec,
-            self.X,
-            self._native(self.Y),
-            reg,
-            weights=self._native(self.weights),
-        )
-        return self._to_numpy(result)
-
-    def pseudo_inverse(self, reg: float) -> NDArray:
-        """Return the solution of least norm."""
-        K = self.backend.to_numpy(self.backend.kernels.pairwise(self.spec, self.X))
-        s = np.ones(len(K)) if self.weights is None else np.sqrt(self.weights)
-        A = self.backend.asarray(s[:, None] * K * s, dtype=self.dtype)
-        values, vectors = self.backend.to_numpy(self.backend.linalg.eigh(A))
-        values = values + reg
-        rounding = len(values) * np.finfo(self.dtype).eps * np.abs(values).max()
-        kept = values > rounding
-        basis = vectors[:, kept]
-        inner = (basis.T @ (s[:, None] * self.Y)) / values[kept, None]
-        return s[:, None] * (basis @ inner)
-
-
-def _accept_iterative(result: SolveResult) -> tuple[NDArray, float]:
-    status = SolveStatus(int(result.status))
-    if status.ok:
-        return result.alpha, float(result.jitter)
-    if status == SolveStatus.MAX_ITERATIONS:
-        raise DivergenceError(
-            f"solver='cg' stopped at a relative residual of "
-            f"{float(result.residual):.1e}; raise reg, or use solver='cholesky'"
-        )
-    raise SingularKernelError(f"solver='cg': {status.message}")
+    def _saved_arrays(self) -> dict[str, NDArray]:
+        return {**super()._saved_arrays(), "y_fit_": self.y_fit_}

@@ -12,7 +12,14 @@ from mlmethods.testing.trials import KERNELS, Trial, check, require
 __all__: list[str] = []
 
 _ALL = tuple(KERNELS)
-_OF_DIFFERENCES = tuple(k for k in KERNELS if k not in ("quadratic", "inner_product"))
+_OF_DIFFERENCES = tuple(
+    key
+    for key, kernel in KERNELS.items()
+    if kernel.name
+    in ("laplace", "gaussian", "exp_power", "matern", "rational_quadratic")
+    + ("lpq", "sum_power")
+)
+_OF_SEVERAL_PARTS = ("ntk", "sum", "product")
 _LAPLACE = KERNELS["laplace"]
 
 
@@ -69,6 +76,18 @@ def survives_an_offset_of_1e3_in_50_dimensions(
     trial.compare(kernel, X, Z, label="far from the origin the result")
     K = trial.run(kernel, X)
     require((np.diagonal(K) == 1.0).all(), "with Z=None the diagonal is not exactly 1")
+
+
+@check("kernels.pairwise", kernels=_OF_SEVERAL_PARTS)
+def is_exact_for_equal_opposite_and_empty_rows(
+    trial: Trial, kernel: KernelSpec
+) -> None:
+    # An angle from the arc cosine would be off by 3e-4 in float32.
+    X = _data(trial).X.copy()
+    X[2], X[4], X[6] = 0.0, X[3], -X[5]
+    K = trial.compare(kernel, X, None)
+    trial.close(K, K.T, "the matrix against its transpose")
+    trial.compare(kernel, X, X.copy(), label="with a copy for Z the result")
 
 
 @check("kernels.pairwise")
@@ -128,7 +147,10 @@ def matches_the_gradient_of_the_oracle(trial: Trial, kernel: KernelSpec) -> None
         trial.close(g, expected, f"with M={label} the gradient")
 
 
-@check("kernels.grad", kernels=("laplace", "gaussian", "matern 5/2", "lpq"))
+@check(
+    "kernels.grad",
+    kernels=("laplace", "gaussian", "matern 5/2", "lpq", "nngp", *_OF_SEVERAL_PARTS),
+)
 def matches_finite_differences(trial: Trial, kernel: KernelSpec) -> None:
     data, step = _data(trial), 1e-5
     expected = np.empty((9, 2, 4))
@@ -173,6 +195,18 @@ def leaves_out_each_sample_itself(trial: Trial, kernel: KernelSpec) -> None:
     X, alpha = 1e3 + rng.normal(size=(9, 50)), rng.normal(size=(9, 2))
     expected = trial.reference(kernel, X, None, alpha)
     trial.close(trial.run(kernel, X, None, alpha), expected, "with Z=None the gradient")
+    own = trial.run(kernel, X, X, alpha, self_index=np.arange(9))
+    trial.close(own, expected, "with Z=X and self_index the gradient")
+
+
+@check("kernels.grad", kernels=("ntk", "product"))
+def leaves_out_what_a_sample_has_no_slope_for(trial: Trial, kernel: KernelSpec) -> None:
+    X, alpha = _data(trial).X.copy(), trial.rng().normal(size=(9, 2))
+    X[3], X[7], X[8] = 0.0, X[4], 2.0 * X[5]
+    expected = trial.reference(kernel, X, None, alpha)
+    g = trial.run(kernel, X, None, alpha)
+    require(np.isfinite(g).all(), "with a row of zeros the gradient is not finite")
+    trial.close(g, expected, "with Z=None the gradient")
     own = trial.run(kernel, X, X, alpha, self_index=np.arange(9))
     trial.close(own, expected, "with Z=X and self_index the gradient")
 

@@ -70,6 +70,20 @@ def _square_slope(product: Any) -> Any:
     return (product + 1.0) * 2.0
 
 
+def _network(name: str, activation: str, depth: int) -> KernelSpec:
+    return KernelSpec(
+        name=name,
+        params={
+            "w_std": 1.25,
+            "b_std": 0.25,
+            "readout_w_std": 1.0,
+            "readout_b_std": 0.0,
+            "scale": 1.0,
+        },
+        static=(("activation", activation), ("depth", depth), ("skip", False)),
+    )
+
+
 # Numbers are exact in float32, so that both dtypes describe the same kernel.
 KERNELS = {
     "laplace": KernelSpec(name="laplace", bandwidth=2.5),
@@ -89,7 +103,27 @@ KERNELS = {
     "inner_product": KernelSpec(
         name="inner_product", static=(("dh", _square_slope), ("h", _square))
     ),
+    "linear": KernelSpec(name="linear"),
+    "polynomial": KernelSpec(
+        name="polynomial",
+        params={"constant": 0.5, "scale": 0.25},
+        static=(("degree", 3),),
+    ),
+    "rational_quadratic": KernelSpec(
+        name="rational_quadratic", bandwidth=2.0, params={"alpha": 0.75}
+    ),
+    "nngp": _network("nngp", "gelu", 1),
+    "ntk": _network("ntk", "relu", 2),
 }
+KERNELS["sum"] = KernelSpec(
+    name="sum",
+    params={"weights": np.array([0.5, 2.0])},
+    children=(KERNELS["laplace"], KERNELS["nngp"]),
+)
+KERNELS["product"] = KernelSpec(
+    name="product",
+    children=(KERNELS["laplace"], KERNELS["quadratic"], KERNELS["lpq"]),
+)
 """The kernels that operations are checked with, one of each kind."""
 
 

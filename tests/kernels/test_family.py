@@ -26,9 +26,13 @@ from mlmethods.kernels import (
     InnerProductKernel,
     Kernel,
     LaplaceKernel,
+    LaplaceL1Kernel,
+    LinearKernel,
     LpqKernel,
     MaternKernel,
+    PolynomialKernel,
     QuadraticKernel,
+    RationalQuadraticKernel,
     SumPowerLaplaceKernel,
     kernel_from_config,
     kernel_to_config,
@@ -53,6 +57,10 @@ STORABLE = [
     LpqKernel(1.5, 1.2, bandwidth=1.5),
     SumPowerLaplaceKernel(1.2, 3, 0.1, bandwidth=1.5),
     QuadraticKernel(),
+    LaplaceL1Kernel(bandwidth=1.5),
+    LinearKernel(),
+    PolynomialKernel(2, constant=0.5, scale=0.3),
+    RationalQuadraticKernel(0.7, bandwidth=1.5),
 ]
 KERNELS = [*STORABLE, InnerProductKernel(cube, cube_slope)]
 
@@ -252,12 +260,15 @@ def test_a_damaged_config_is_refused(config, message):
         ("lpq", LpqKernel()),
         ("sum_power", SumPowerLaplaceKernel()),
         ("quadratic", QuadraticKernel()),
+        ("linear", LinearKernel()),
+        ("polynomial", PolynomialKernel()),
+        ("rational_quadratic", RationalQuadraticKernel()),
     ],
 )
 def test_resolve_by_name_gives_the_defaults_of_the_class(name, kernel):
     resolved = resolve_kernel(name)
     assert resolved == kernel
-    if name != "quadratic":
+    if "bandwidth" in kernel.get_params():
         assert resolved.to_spec().bandwidth == 10.0
         assert resolve_kernel(name, 3).to_spec().bandwidth == 3.0
 

@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import kernel_ridge as peer
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import NotFittedError
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +21,8 @@ import mlmethods
 from mlmethods.errors import (
     CheckpointError,
     DivergenceError,
+    DuplicateInputsError,
+    EffectiveRidgeWarning,
     InvalidInputError,
     MemoryLimitError,
     NotPositiveDefiniteError,
@@ -33,6 +37,7 @@ from mlmethods.kernels import (
     LaplaceKernel,
     MaternKernel,
     median_bandwidth,
+    ridge_path,
 )
 
 
@@ -85,6 +90,110 @@ def test_conjugate_gradients_equal_scikit_learn(diabetes, backend):
     assert_allclose(ours.predict(new), theirs.predict(new), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_eigendecomposition_equals_scikit_learn(diabetes, backend, weighted):
+    weights = np.linspace(0.0, 3.0, 150) if weighted else None
+    ours, theirs, new = _fit_both(
+        diabetes, backend, solver="eigh", targets=2, weights=weights
+    )
+    assert ours.solver_ == "eigh"
+    assert ours.residual_ < 1e-12
+    assert_allclose(ours.predict(new), theirs.predict(new), rtol=1e-8)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_eigenpro_reports_its_residual(diabetes, weighted):
+    weights = np.linspace(0.0, 3.0, 150) if weighted else None
+    ours, theirs, new = _fit_both(
+        diabetes, "numpy", solver="eigenpro", reg=3.0, targets=2, weights=weights
+    )
+    K = ours.kernel_(ours.X_fit_, backend="numpy")
+    s = np.sqrt(np.ones(150) if weights is None else weights)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        beta = np.where(s > 0, ours.dual_coef_ / s, 0)
+    left = s * (ours.y_fit_ - K @ ours.dual_coef_) - 3.0 * beta
+    norm = np.linalg.norm(left) / np.linalg.norm(s * ours.y_fit_)
+    assert ours.residual_ == pytest.approx(norm, rel=1e-6)
+    assert norm < 1e-4
+    scale = np.abs(theirs.predict(new)).max()
+    assert_allclose(ours.predict(new), theirs.predict(new), atol=1e-2 * scale)
+
+
+def test_eigenpro_that_does_not_arrive_warns(rng):
+    X, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+    model = KernelRidge("gaussian", bandwidth=3.0, reg=1e-9, solver="eigenpro", backend="numpy")  # fmt: skip
+    with pytest.warns(NumericalWarning, match="'eigenpro' has a relative residual of"):
+        model.fit(X, y)
+    assert model.residual_ > 1e-3
+
+
+def test_reg_scaling(diabetes):
+    X, y, _ = diabetes
+    weights = np.linspace(0.5, 2, 150)
+    for w, n in ((None, 150), (weights, weights.sum())):
+        scaled = KernelRidge(reg=0.1, reg_scaling="n", backend="numpy").fit(X, y, w)
+        plain = KernelRidge(reg=0.1 * n, backend="numpy").fit(X, y, w)
+        assert scaled.reg_ == pytest.approx(0.1 * n)
+        assert_allclose(scaled.dual_coef_, plain.dual_coef_)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "eigh", "cg"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_diagnosis_equals_the_path(diabetes, backend, solver, weighted):
+    X, y, _ = diabetes
+    w = np.linspace(0.0, 2.0, 150) if weighted else None
+    model = KernelRidge("laplace", reg=0.3, solver=solver, backend=backend)
+    model.fit(X, y, sample_weight=w)
+    path = ridge_path("laplace", X, y, [0.3], sample_weight=w, backend="numpy")
+    assert_allclose(model.loo_residuals_, path.loo[0], rtol=1e-4)
+    for name in ("gcv", "kappa", "e0"):
+        assert getattr(model, f"{name}_") == pytest.approx(getattr(path, name)[0])
+    assert path.cond[0] / 1.5 < model.cond_ < 1.001 * path.cond[0]
+    assert model.rank_ == (149 if weighted else 150)
+
+
+def test_diagnosis_belongs_to_the_last_fit(diabetes):
+    X, y, _ = diabetes
+    model = KernelRidge(reg=0.3, backend="numpy").fit(X, y)
+    first = model.e0_
+    assert model.fit(X, y).e0_ == first
+    assert model.set_params(reg=3.0).fit(X, y).e0_ < first
+    assert model.loo_residuals_ is not None
+    with pytest.raises(NotFittedError):
+        _ = KernelRidge().e0_
+
+
+def test_diagnosis_of_a_machine_saved_without_targets(diabetes):
+    X, y, _ = diabetes
+    model = KernelRidge(backend="numpy").fit(X, y)
+    del model.y_fit_
+    with pytest.raises(InvalidInputError, match="saved by an earlier version"):
+        _ = model.loo_residuals_
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_deviation_is_that_of_a_gaussian_process(diabetes, backend, weighted):
+    X, y, new = diabetes
+    w = np.linspace(0.5, 2.0, 150) if weighted else np.ones(150)
+    model = KernelRidge("gaussian", bandwidth=4.0, reg=0.3, backend=backend)
+    mean, deviation = model.fit(X, y, w).predict(new, return_std=True)
+    process = GaussianProcessRegressor(RBF(4.0), alpha=0.3 / w, optimizer=None)
+    expected = process.fit(X, y).predict(new, return_std=True)
+    assert_allclose(mean, expected[0], rtol=1e-7)
+    assert_allclose(deviation, expected[1], rtol=1e-7)
+    assert_allclose(model.predict(X[:1], return_std=True)[1] > 0, True)
+
+
+def test_deviation_is_zero_at_rows_that_are_interpolated(duplicated):
+    X, y = duplicated
+    model = KernelRidge("laplace", reg=0, on_singular="pinv", backend="numpy")
+    with pytest.warns(EffectiveRidgeWarning):
+        model.fit(X, y)
+    _, deviation = model.predict(np.concatenate([X[:5], X[:5] + 1]), return_std=True)
+    assert (deviation[:5] < 1e-6).all()
+    assert (deviation[5:] > 1e-2).all()
+
+
 def test_float32_is_near(diabetes):
     X, y, new = diabetes
     single = KernelRidge("gaussian", bandwidth=4.0, dtype="float32", backend="jax")
@@ -114,9 +223,14 @@ def duplicated(rng):
 def test_pinv_is_the_solution_of_least_norm(duplicated, backend, weighted):
     X, y = duplicated
     weights = np.linspace(0.5, 1.5, 60) if weighted else None
-    model = KernelRidge("laplace", bandwidth=1.0, reg=0, backend=backend)
-    model.fit(X, y, sample_weight=weights)
+    model = KernelRidge(
+        "laplace", bandwidth=1.0, reg=0, on_singular="pinv", backend=backend
+    )
+    with pytest.warns(EffectiveRidgeWarning, match="30 of 60 directions"):
+        model.fit(X, y, sample_weight=weights)
     assert model.solver_ == "pinv"
+    assert 0.1 < model.residual_ < 0.9
+    assert model.rank_ == 30
     # Where labels differ at one point the least squares fit is their mean.
     w = np.ones(60) if weights is None else weights
     means = (w[:30] * y[:30] + w[30:] * y[30:]) / (w[:30] + w[30:])
@@ -132,8 +246,29 @@ def test_a_singular_system_is_an_error_for_reg_above_zero(duplicated, backend):
     model = KernelRidge("laplace", bandwidth=1.0, reg=1e-300, backend=backend)
     with pytest.raises(SingularKernelError, match="numerically singular"):
         model.fit(X, y)
+    y[30:] = y[:30]
     with pytest.raises(SingularKernelError, match="reg=0"):
         model.set_params(reg=0, on_singular="error").fit(X, y)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "eigh", "cg", "eigenpro"])
+def test_duplicates_with_different_targets_are_named(duplicated, solver):
+    X, y = duplicated
+    X[47], y[47] = -0.0, 3.0
+    X[17], y[17] = 0.0, 3.0
+    y[30:40] = y[:10]
+    model = KernelRidge(reg=0, solver=solver, backend="numpy")
+    for policy in ("auto", "error"):
+        model.set_params(on_singular=policy)
+        with pytest.raises(DuplicateInputsError, match="rows 10 and 40 of X are equal"):
+            model.fit(X, y)
+    # A row of weight 0 contradicts nothing, and equal targets do not.
+    w = np.ones(60)
+    w[40:47] = w[48:] = 0
+    if solver in ("cholesky", "eigh"):
+        with pytest.warns(EffectiveRidgeWarning, match="11 of 41 directions"):
+            model.set_params(on_singular="auto").fit(X, y, sample_weight=w)
+        assert_allclose(model.predict(X[w > 0]), y[w > 0], rtol=1e-6)
 
 
 def test_jitter_is_reported(backend):
@@ -180,6 +315,15 @@ def test_memory_limit_refuses_before_allocating(diabetes):
     assert model.solver_ == "cg"
 
 
+def test_memory_limit_of_what_is_computed_later(diabetes):
+    X, y, new = diabetes
+    model = KernelRidge(solver="cg", memory_limit=1000, backend="numpy").fit(X, y)
+    with pytest.raises(MemoryLimitError, match="n=150 rows, for what is not stored"):
+        model.predict(new, return_std=True)
+    with pytest.raises(MemoryLimitError, match="n=150 rows"):
+        _ = model.e0_
+
+
 def test_median_bandwidth_of_the_training_rows(diabetes):
     X, y, _ = diabetes
     model = KernelRidge("gaussian", bandwidth="median", backend="numpy").fit(X, y)
@@ -209,6 +353,7 @@ def test_save_and_load(diabetes, tmp_path, kernel):
         assert loaded.kernel_ == model.kernel_
         assert loaded.get_params(deep=False) == model.get_params(deep=False)
         assert loaded.n_features_in_ == 10
+        assert_allclose(loaded.loo_residuals_, model.loo_residuals_)
     config = tmp_path / "model" / "config.json"
     damaged = json.loads(config.read_text())
     damaged["config"]["class"] = "RFMRegressor"
@@ -241,6 +386,7 @@ def test_names_of_columns_are_kept(diabetes):
     ("params", "message"),
     [
         ({"reg": -1.0}, "reg must be a finite number >= 0, got -1.0"),
+        ({"reg_scaling": "m"}, "reg_scaling must be one of 'none', 'n'"),
         ({"on_singular": "drop"}, "on_singular must be one of"),
         ({"solver": "lu"}, "solver must be one of 'auto', 'cholesky', 'cg'"),
         ({"dtype": "float16"}, "dtype must be one of"),

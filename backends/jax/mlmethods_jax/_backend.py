@@ -16,6 +16,7 @@ from mlmethods.interfaces import (
     KERNEL_NAMES,
     OPS,
     BackendInfo,
+    KernelSpec,
     Seed,
 )
 
@@ -23,6 +24,7 @@ __all__ = ["JaxBackend", "backend"]
 
 _ENGINES = {
     "kernels": "mlmethods_jax.solvers.eigenpro",
+    "overfitting": "mlmethods_jax.overfitting.engine",
     "rfm": "mlmethods_jax.rfm.engine",
 }
 
@@ -35,6 +37,18 @@ def _jax_problem() -> str | None:
     except Exception as error:
         return f"jax cannot be imported ({type(error).__name__}: {error})"
     return None
+
+
+def _declines(kernel: KernelSpec) -> str | None:
+    """Return why no operation takes the kernel, or None."""
+    if kernel.name not in KERNEL_NAMES:
+        return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
+    if kernel.name == "matern":
+        nu = kernel.option("nu")
+        if nu not in (0.5, 1.5, 2.5):
+            return f"a Matern kernel with nu={nu} needs Bessel functions; use 0.5, 1.5 or 2.5"
+    reasons = (_declines(child) for child in kernel.children)
+    return next((reason for reason in reasons if reason), None)
 
 
 class JaxBackend:
@@ -79,12 +93,8 @@ class JaxBackend:
         elif name not in self.info.ops:
             return f"{name} is not an operation of the JAX backend"
         kernel = facts.get("kernel")
-        if kernel is not None and kernel.name not in KERNEL_NAMES:
-            return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
-        if kernel is not None and kernel.name == "matern":
-            nu = kernel.option("nu")
-            if nu not in (0.5, 1.5, 2.5):
-                return f"a Matern kernel with nu={nu} needs Bessel functions; use 0.5, 1.5 or 2.5"
+        if kernel is not None and (reason := _declines(kernel)):
+            return reason
         dtype = facts.get("dtype")
         if dtype not in (None, "auto", *self.info.dtypes):
             return f"it computes in float32 and float64, not {dtype}"

@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+Gather = Callable[[PyTree, Any], PyTree]
+"""``gather(data, indices)``: the batch of the rows `indices` [batch_size]."""
+
+
 class FitResult(NamedTuple):
     """What :func:`fit_loop` returns.
 
@@ -95,15 +99,24 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@functools.partial(jax.jit, static_argnames="step", donate_argnames="state")
+def _take_rows(data: PyTree, indices: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.take(leaf, indices, 0, mode="clip"), data)
+
+
+@functools.partial(jax.jit, static_argnames=("step", "gather"), donate_argnames="state")
 def _run_chunk(
-    step: TrainStep, state: TrainState, data: PyTree, rows: Any, count: Any, key: Any
+    step: TrainStep,
+    gather: Gather,
+    state: TrainState,
+    data: PyTree,
+    rows: Any,
+    count: Any,
+    key: Any,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Take the first `count` steps of a chunk of batches rows [chunk, batch]."""
 
     def one(state: TrainState, indices: Any) -> tuple[TrainState, dict[str, Any]]:
-        batch = jax.tree.map(lambda leaf: jnp.take(leaf, indices, 0, mode="clip"), data)
-        return step(state, batch, key)
+        return step(state, gather(data, indices), key)
 
     def body(i: Any, carry: Any) -> Any:
         state, history = carry
@@ -138,6 +151,22 @@ def _batch_rows(key: Any, size: int, batch_size: int, first: int) -> Iterator[ND
         epoch, start = epoch + 1, 0
 
 
+def _number_of_rows(data: PyTree, num_rows: int | None, gather: Gather | None) -> int:
+    """Return the rows that batches are drawn from."""
+    if gather is not None:
+        if num_rows is None:
+            raise InvalidInputError("num_rows must be given with gather, got None")
+        return check_positive("num_rows", num_rows)
+    size = leading_size(data, "data")
+    if num_rows is None:
+        return size
+    if check_positive("num_rows", num_rows) > size:
+        raise InvalidInputError(
+            f"num_rows must be at most the number of rows {size}, got {num_rows}"
+        )
+    return num_rows
+
+
 def fit_loop(
     step: TrainStep,
     state: TrainState,
@@ -150,6 +179,8 @@ def fit_loop(
     callback: Callback | None = None,
     log_every: int = 100,
     scan_chunk: int | None = None,
+    num_rows: int | None = None,
+    gather: Gather | None = None,
 ) -> FitResult:
     """Train on data that fits on the device.
 
@@ -180,6 +211,13 @@ def fit_loop(
         Steps between ``"step"`` events.
     scan_chunk : int, optional
         Steps in one compiled call, `log_every` by default.
+    num_rows : int, optional
+        Batches come from the first `num_rows` rows only. Data of several sizes that
+        are padded to one length share a compiled program.
+    gather : callable, optional
+        ``gather(data, indices)`` returns the batch of the rows `indices`; by default
+        it takes these rows of every leaf. The leaves of `data` are then its own
+        affair, and `num_rows` must be given. Another function compiles again.
 
     Returns
     -------
@@ -189,12 +227,14 @@ def fit_loop(
     Raises
     ------
     InvalidInputError
-        If a number is below 1, both or none of `num_steps` and `epochs` are given, or
-        the batch size exceeds the data.
+        If a number is below 1, both or none of `num_steps` and `epochs` are given, the
+        batch size exceeds the rows, `num_rows` exceeds the data, or it is missing
+        where `gather` is given.
     FitInterrupted
         On KeyboardInterrupt, after the running chunk, with what was done until then.
     """
-    size = leading_size(data, "data")
+    size = _number_of_rows(data, num_rows, gather)
+    gather = _take_rows if gather is None else gather
     if check_positive("batch_size", batch_size) > size:
         raise InvalidInputError(
             f"batch_size must be at most the number of rows {size}, got {batch_size}"
@@ -252,7 +292,7 @@ def fit_loop(
             rows[:count] = list(itertools.islice(batches, count))
             with _deferred_interrupt() as interrupted:
                 state, metrics = _run_chunk(
-                    step, state, data, rows, np.int32(count), key
+                    step, gather, state, data, rows, np.int32(count), key
                 )
                 fetched = jax.device_get(metrics)
                 parts.append({name: v[:count] for name, v in fetched.items()})

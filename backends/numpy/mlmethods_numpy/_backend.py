@@ -15,12 +15,26 @@ from mlmethods.interfaces import (
     KERNEL_NAMES,
     OPS,
     BackendInfo,
+    KernelSpec,
     Seed,
 )
 
 __all__ = ["NumpyBackend", "backend"]
 
 _ENGINES: dict[str, str] = {}
+
+
+def _declines(kernel: KernelSpec, name: str) -> str | None:
+    """Return why this operation cannot take the kernel, or None."""
+    if kernel.name not in KERNEL_NAMES:
+        return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
+    own = kernel.name in ("nngp", "ntk") and not isinstance(
+        kernel.option("activation"), str
+    )
+    if own and name in ("kernels.grad", "kernels.agop"):
+        return "it differentiates networks with activation relu, erf or gelu only"
+    reasons = (_declines(child, name) for child in kernel.children)
+    return next((reason for reason in reasons if reason), None)
 
 
 class NumpyBackend:
@@ -50,8 +64,8 @@ class NumpyBackend:
         elif name not in self.info.ops:
             return f"{name} is not an operation of the NumPy backend"
         kernel = facts.get("kernel")
-        if kernel is not None and kernel.name not in KERNEL_NAMES:
-            return f"it has no kernel {kernel.name!r}; it has {', '.join(KERNEL_NAMES)}"
+        if kernel is not None and (reason := _declines(kernel, name)):
+            return reason
         dtype = facts.get("dtype")
         if dtype not in (None, "auto", "float64"):
             return f"it computes in float64 only, not {dtype}"

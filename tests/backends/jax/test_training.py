@@ -336,6 +336,35 @@ def test_an_epoch_visits_every_row_once():
     assert not np.array_equal(result.history["row"][:3], result.history["row"][3:])
 
 
+def test_rows_beyond_num_rows_are_never_seen(data, params):
+    padded = {
+        name: np.concatenate([values, np.full_like(values, np.nan)])
+        for name, values in data.items()
+    }
+    result = linear_run(padded, params, num_rows=N)
+    assert_trees_equal(result.state, linear_run(data, params).state)
+
+
+def test_sizes_of_padded_data_share_a_program(data, params):
+    linear_run(data, params, num_rows=N)
+    before = training._run_chunk._cache_size()
+    for size in (5, 8):
+        linear_run(data, params, num_rows=size)
+    assert training._run_chunk._cache_size() == before
+
+
+def _rows_in_reverse(data, indices):
+    pool, order = data
+    return jax.tree.map(lambda leaf: leaf[order[indices]], pool)
+
+
+def test_a_batch_is_what_gather_makes(data, params):
+    order = np.arange(N)[::-1].astype("int32")
+    found = linear_run((data, order), params, num_rows=N, gather=_rows_in_reverse)
+    turned = {name: values[::-1] for name, values in data.items()}
+    assert_trees_equal(found.state, linear_run(turned, params).state)
+
+
 def test_events(data, params):
     events: list[Event] = []
     result = linear_run(data, params, callback=events.append)

@@ -25,6 +25,15 @@ def _cube_slope(product):
     return 3 * (1 + product) ** 2
 
 
+def _network(name, skip):
+    params = {"w_std": 1.2, "b_std": 0.3, "readout_w_std": 0.9, "readout_b_std": 0.1}
+    return KernelSpec(
+        name=name,
+        params={**params, "scale": 1.0},
+        static=(("activation", "relu"), ("depth", 3), ("skip", skip)),
+    )
+
+
 SPECS = {
     "laplace": KernelSpec(name="laplace", bandwidth=1.3),
     "gaussian": KernelSpec(name="gaussian", bandwidth=1.3),
@@ -49,8 +58,29 @@ SPECS = {
     "inner_product": KernelSpec(
         name="inner_product", static=(("dh", _cube_slope), ("h", _cube))
     ),
+    "linear": KernelSpec(name="linear"),
+    "polynomial": KernelSpec(
+        name="polynomial",
+        params={"constant": 0.5, "scale": 0.3},
+        static=(("degree", 3),),
+    ),
+    "rational_quadratic": KernelSpec(
+        name="rational_quadratic", bandwidth=1.3, params={"alpha": 0.7}
+    ),
+    "nngp": _network("nngp", skip=False),
+    "ntk": _network("ntk", skip=False),
+    "ntk skip": _network("ntk", skip=True),
 }
-INNER = {"quadratic", "inner_product"}
+SPECS["sum"] = KernelSpec(
+    name="sum",
+    params={"weights": np.array([0.5, 2.0])},
+    children=(SPECS["laplace"], SPECS["ntk"]),
+)
+SPECS["product"] = KernelSpec(
+    name="product", children=(SPECS["lpq 1.5 1"], SPECS["quadratic"], SPECS["sum"])
+)
+INNER = {"quadratic", "inner_product", "linear", "polynomial"}
+INNER |= {"nngp", "ntk", "sum", "product"}
 METRICS = ("none", "diagonal", "full")
 
 
@@ -98,7 +128,43 @@ def _scalar_kernel(spec, x, z, M):
             return (c + (1 - c) * np.mean(terms)) ** params["power"]
         case "quadratic":
             return (x @ M @ z) ** 2
+        case "linear":
+            return x @ M @ z
+        case "polynomial":
+            return (params["constant"] + params["scale"] * (x @ M @ z)) ** 3
+        case "rational_quadratic":
+            a = params["alpha"]
+            return (1 + r**2 / (2 * a * L**2)) ** -a
+        case "nngp" | "ntk":
+            return _scalar_network(spec, x, z, M)
+        case "sum":
+            return sum(
+                w * _scalar_kernel(child, x, z, M)
+                for w, child in zip(params["weights"], spec.children, strict=True)
+            )
+        case "product":
+            return np.prod([_scalar_kernel(child, x, z, M) for child in spec.children])
     return (1 + x @ M @ z) ** 3
+
+
+def _scalar_network(spec, x, z, M):
+    """Follow the layers from the cosine, as the papers write them."""
+    p, d = spec.params, len(x)
+    w, b = p["w_std"], p["b_std"]
+    S, q_x, q_z = (w**2 * (u @ M @ v) / d + b**2 for u, v in ((x, z), (x, x), (z, z)))
+    T = S
+    readout = (p["readout_w_std"], p["readout_b_std"], False)
+    hidden = (w, b, spec.option("skip"))
+    for weight, bias, skip in (hidden, hidden, readout):
+        root = np.sqrt(q_x * q_z)
+        angle = np.arccos(S / root)
+        k0 = (np.pi - angle) / (2 * np.pi)
+        k1 = root * (np.sin(angle) + np.cos(angle) * (np.pi - angle)) / (2 * np.pi)
+        grown = weight**2 * k1 + bias**2
+        T = grown + weight**2 * T * k0 + skip * T
+        S = grown + skip * S
+        q_x, q_z = (weight**2 * q / 2 + bias**2 + skip * q for q in (q_x, q_z))
+    return T if spec.name == "ntk" else S
 
 
 @pytest.mark.parametrize("kind", METRICS)

@@ -2,7 +2,8 @@
 
 Radial kernels depend on r^2 alone and have gradients ``-w(r) M (x - z)``.
 Coordinatewise kernels depend on the differences of ``M^{1/2} x`` and ``M^{1/2} z``
-one coordinate at a time. Inner-product kernels depend on ``x^T M z``.
+one coordinate at a time. Inner-product kernels depend on ``x^T M z``. Network kernels
+depend on that and on the norms. Composite kernels are made of others.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from mlmethods.errors import OperationNotSupportedError
 from mlmethods.interfaces import KernelSpec
 
 __all__ = [
+    "COMPOSITE",
     "COORDINATEWISE",
     "INNER_PRODUCT",
+    "NETWORK",
     "RADIAL",
     "family",
+    "has_unit_diagonal",
     "inner_product_derivative",
     "inner_product_value",
     "radial_value",
@@ -29,35 +33,48 @@ __all__ = [
     "safe_root",
 ]
 
-RADIAL = frozenset({"laplace", "gaussian", "exp_power", "matern"})
+RADIAL = frozenset({"laplace", "gaussian", "exp_power", "matern", "rational_quadratic"})
 COORDINATEWISE = frozenset({"lpq", "sum_power"})
-INNER_PRODUCT = frozenset({"quadratic", "inner_product"})
+INNER_PRODUCT = frozenset({"quadratic", "inner_product", "linear", "polynomial"})
+NETWORK = frozenset({"nngp", "ntk"})
+COMPOSITE = frozenset({"sum", "product"})
+
+_FAMILIES = {
+    "radial": RADIAL,
+    "coordinatewise": COORDINATEWISE,
+    "inner_product": INNER_PRODUCT,
+    "network": NETWORK,
+    "composite": COMPOSITE,
+}
 
 
 def family(kernel: KernelSpec) -> str:
-    """Return "radial", "coordinatewise" or "inner_product".
+    """Return the name of the kernel's family, which says what computes it.
 
     Raises
     ------
     OperationNotSupportedError
-        If this backend does not know the kernel.
+        If this backend does not know the kernel or what it is made of.
     """
     if kernel.name == "matern" and kernel.option("nu") not in (0.5, 1.5, 2.5):
         raise OperationNotSupportedError(
             f"kernel 'matern' with nu={kernel.option('nu')} needs Bessel functions, "
             "which the JAX backend lacks; use nu 0.5, 1.5 or 2.5, or the NumPy backend"
         )
-    for name, members in (
-        ("radial", RADIAL),
-        ("coordinatewise", COORDINATEWISE),
-        ("inner_product", INNER_PRODUCT),
-    ):
+    for child in kernel.children:
+        family(child)
+    for name, members in _FAMILIES.items():
         if kernel.name in members:
             return name
-    known = ", ".join(sorted(RADIAL | COORDINATEWISE | INNER_PRODUCT))
+    known = ", ".join(sorted(frozenset().union(*_FAMILIES.values())))
     raise OperationNotSupportedError(
         f"the JAX backend has no kernel {kernel.name!r}; it has: {known}"
     )
+
+
+def has_unit_diagonal(kernel: KernelSpec) -> bool:
+    """Return whether k(x, x) is 1 everywhere, as for kernels of the difference."""
+    return kernel.name in RADIAL | COORDINATEWISE
 
 
 def safe_power(x: jax.Array, exponent: jax.Array | float) -> jax.Array:
@@ -136,7 +153,20 @@ def _matern52_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
     return (a**2 / 3.0) * (1.0 + s) * jnp.exp(-s)
 
 
+def _rational_quadratic(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
+    a = kernel.params["alpha"]
+    return jnp.exp(-a * jnp.log1p(r2 / (2.0 * a * kernel.bandwidth**2)))
+
+
+def _rational_quadratic_weight(r2: jax.Array, kernel: KernelSpec) -> jax.Array:
+    a, squared = kernel.params["alpha"], kernel.bandwidth**2
+    return jnp.exp(-(a + 1.0) * jnp.log1p(r2 / (2.0 * a * squared))) / squared
+
+
 _RADIAL = {
+    ("rational_quadratic", None): _Radial(
+        _rational_quadratic, _rational_quadratic_weight
+    ),
     ("gaussian", None): _Radial(_gaussian, _gaussian_weight),
     ("laplace", None): _Radial(_laplace, _laplace_weight),
     ("exp_power", None): _Radial(_exp_power, _exp_power_weight),
@@ -163,9 +193,28 @@ def radial_weight(kernel: KernelSpec, r2: jax.Array) -> jax.Array:
 
 def inner_product_value(kernel: KernelSpec, t: jax.Array) -> jax.Array:
     """Return h at inner products `t`."""
-    return t**2 if kernel.name == "quadratic" else kernel.option("h")(t)
+    if kernel.name == "linear":
+        return t
+    if kernel.name == "quadratic":
+        return t**2
+    if kernel.name == "polynomial":
+        return _polynomial_base(kernel, t) ** kernel.option("degree")
+    return kernel.option("h")(t)
 
 
 def inner_product_derivative(kernel: KernelSpec, t: jax.Array) -> jax.Array:
     """Return h' at inner products `t`."""
-    return 2.0 * t if kernel.name == "quadratic" else kernel.option("dh")(t)
+    if kernel.name == "linear":
+        # Not plain ones: NaN must come through.
+        return 0.0 * t + 1.0
+    if kernel.name == "quadratic":
+        return 2.0 * t
+    if kernel.name == "polynomial":
+        degree = kernel.option("degree")
+        scale = degree * kernel.params["scale"]
+        return scale * _polynomial_base(kernel, t) ** (degree - 1)
+    return kernel.option("dh")(t)
+
+
+def _polynomial_base(kernel: KernelSpec, t: jax.Array) -> jax.Array:
+    return kernel.params["constant"] + kernel.params["scale"] * t

@@ -61,4 +61,5 @@ def as_spec(kernel: KernelSpec, dtype: np.dtype) -> KernelSpec:
         bandwidth=as_dtype(kernel.bandwidth, dtype),
         params={name: as_dtype(v, dtype) for name, v in kernel.params.items()},
         static=kernel.static,
+        children=tuple(as_spec(child, dtype) for child in kernel.children),
     )

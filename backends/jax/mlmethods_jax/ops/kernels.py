@@ -17,9 +17,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 import mlmethods_jax._pytrees  # noqa: F401
-from mlmethods.errors import InvalidInputError
+from mlmethods.errors import InvalidInputError, OperationNotSupportedError
 from mlmethods.interfaces import Center, KernelSpec
-from mlmethods_jax.ops import _coordinatewise, _inner_product, _lookup, _radial
+from mlmethods_jax.ops import (
+    _composite,
+    _coordinatewise,
+    _inner_product,
+    _lookup,
+    _network,
+    _radial,
+)
 from mlmethods_jax.ops import _distances as dist
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks, scan_row_blocks
 from mlmethods_jax.ops._kernel_functions import family
@@ -36,7 +43,7 @@ __all__ = ["agop", "grad", "matvec", "pairwise"]
 
 # Each has prepare(X, Z, M) -> Setup: the `rows` that blocks are cut from; values of a
 # block, weights of its pairs and what they pull gradients to; and the `factor` (M or its
-# root) that these still lack.
+# root) that these still lack. Networks and composites prepare with the kernel at hand.
 _FAMILIES: dict[str, Any] = {
     "radial": _radial,
     "coordinatewise": _coordinatewise,
@@ -46,10 +53,20 @@ _FAMILIES: dict[str, Any] = {
 
 def prepare(kernel: KernelSpec, X: Array, Z: Array | None, M: Array | None) -> Any:
     """Return what the blocks of rows share; for use inside a compiled function."""
-    module = _FAMILIES[family(kernel)]
+    kind = family(kernel)
+    if kind in _FAMILIES:
+        module = _FAMILIES[kind]
+        if lookup_sizes(kernel):
+            return _lookup.prepare(module, kernel, X, Z, M)
+        return module.prepare(X, Z, M)
     if lookup_sizes(kernel):
-        return _lookup.prepare(module, kernel, X, Z, M)
-    return module.prepare(X, Z, M)
+        raise OperationNotSupportedError(
+            f"kernel {kernel.name!r} takes no category codes: encode categories as "
+            "numbers first, or use a kernel that is no network, sum or product"
+        )
+    if kind == "network":
+        return _network.prepare(kernel, X, Z, M)
+    return _composite.prepare(kernel, X, Z, M, prepare)
 
 
 def pairwise(

@@ -28,6 +28,7 @@ from mlmethods_jax.ops import kernels
 from mlmethods_jax.ops._blocks import default_budget, padded_size
 from mlmethods_jax.ops._precision import as_dtype, as_spec, scope
 from mlmethods_jax.solvers import programs
+from mlmethods_jax.solvers.path import device_inverse_diagonals, device_path
 
 __all__ = ["EigenProProblem", "KernelEngine", "choose_rows", "engine"]
 
@@ -268,6 +269,9 @@ def _square(x: jax.Array) -> jax.Array:
 
 class KernelEngine:
     """The engine ``"kernels"`` of the JAX backend."""
+
+    ridge_path = staticmethod(device_path)
+    inverse_diagonals = staticmethod(device_inverse_diagonals)
 
     def eigenpro(
         self,

@@ -13,7 +13,7 @@ from mlmethods.interfaces import KernelSpec
 from mlmethods_jax.ops import _distances as dist
 from mlmethods_jax.ops import kernels
 from mlmethods_jax.ops._blocks import choose_block, map_row_blocks
-from mlmethods_jax.ops._kernel_functions import family
+from mlmethods_jax.ops._kernel_functions import has_unit_diagonal
 from mlmethods_jax.ops._precision import x64
 
 __all__ = ["epoch", "kernel_diagonal", "largest_diagonal", "subsample_spectrum"]
@@ -112,7 +112,7 @@ def largest_diagonal(
 
 def kernel_diagonal(kernel: KernelSpec, X: jax.Array, M: jax.Array | None) -> jax.Array:
     """Return k(x, x), of shape (n,); kernels of the difference are 1 there."""
-    if family(kernel) != "inner_product":
+    if has_unit_diagonal(kernel):
         return jnp.ones(X.shape[0], X.dtype)
     return jax.lax.map(
         lambda row: kernels._pairwise(kernel, row[None], None, M)[0, 0],

@@ -10,14 +10,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from mlmethods.errors import InvalidInputError, OperationNotSupportedError
-from mlmethods.interfaces import KERNEL_NAMES, Center, KernelSpec, NDArray
+from mlmethods.errors import InvalidInputError
+from mlmethods.interfaces import Center, KernelSpec, NDArray
+from mlmethods_numpy.ops import _network
+from mlmethods_numpy.ops._differences import (
+    difference_slope,
+    difference_value,
+    smooth_at_zero,
+)
 
 __all__ = ["agop", "grad", "kernel_diagonal", "matvec", "pairwise"]
 
-_INNER_PRODUCT = ("quadratic", "inner_product")
+_INNER_PRODUCT = ("quadratic", "inner_product", "linear", "polynomial")
+_NETWORK = ("nngp", "ntk")
+_COMPOSITE = ("sum", "product")
 # Doubles in a [rows, m, d] block: about 16 MiB, so that its passes stay near cache.
 _BLOCK_ELEMENTS = 2**21
 
@@ -50,11 +57,12 @@ def pairwise(
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
+    own = _own(X, Z, None)
     X, Z, M = _points(X, Z, M)
     metric = _metric(kernel, M)
     K = np.empty((len(X), len(Z)))
     for rows in _blocks(len(X), Z.size, None):
-        K[rows] = _values(kernel, X[rows], Z, metric)
+        K[rows] = _values(kernel, X[rows], Z, metric, _of(own, rows))
     return K
 
 
@@ -82,12 +90,13 @@ def matvec(
     -------
     ndarray of shape (n, c), float64
     """
+    own = _own(X, Z, None)
     X, Z, M = _points(X, Z, M)
     alpha = _coefficients(alpha, Z)
     metric = _metric(kernel, M)
     out = np.empty((len(X), alpha.shape[1]))
     for rows in _blocks(len(X), Z.size, block_size):
-        out[rows] = _values(kernel, X[rows], Z, metric) @ alpha
+        out[rows] = _values(kernel, X[rows], Z, metric, _of(own, rows)) @ alpha
     return out
 
 
@@ -112,7 +121,7 @@ def grad(
     self_index : int ndarray of shape (n,), optional
         For each x the row of Z that is the same sample, -1 for none. With ``Z=None``
         it is 0, 1, ..., n - 1. Kernels of x - z ignore these pairs; kernels of the
-        inner product are smooth there and keep them.
+        inner product are smooth there and keep them; networks keep what has a slope.
     block_size : int, optional
         Rows of `X` in one block.
 
@@ -190,8 +199,14 @@ def agop(
 def kernel_diagonal(kernel: KernelSpec, X: Any, M: Any | None = None) -> NDArray:
     """Return ``k(x, x)`` for each row of X [n, d], as an array of shape (n,)."""
     X, _, M = _points(X, None, M)
-    if kernel.name in _INNER_PRODUCT:
-        return _inner_value(kernel, (X * _times(X, M)).sum(axis=1))
+    if kernel.name in _COMPOSITE:
+        parts = [kernel_diagonal(child, X, M) for child in kernel.children]
+        return _combined(kernel, parts)
+    if kernel.name in _INNER_PRODUCT + _NETWORK:
+        squared = (X * _times(X, M)).sum(axis=1)
+        if kernel.name in _NETWORK:
+            return _network.diagonal(kernel, np.maximum(squared, 0.0), X.shape[1])
+        return _inner_value(kernel, squared)
     return np.ones(len(X))
 
 
@@ -209,43 +224,100 @@ class _Gradients:
         block_size: int | None,
     ) -> None:
         self.kernel = kernel
+        self.own = _own(X, Z, self_index)
         self.X, self.Z, M = _points(X, Z, M)
         self.metric = _metric(kernel, M)
         self.alpha = _coefficients(alpha, self.Z)
-        if self_index is None and Z is None:
-            self_index = np.arange(len(self.X))
-        self.self_index = None if self_index is None else np.asarray(self_index)
         self.block_size = block_size
         self.shape = (len(self.X), self.alpha.shape[1], self.X.shape[1])
 
     def __iter__(self) -> Iterator[tuple[slice, NDArray]]:
-        one_block = (
-            self._inner_block
-            if self.kernel.name in _INNER_PRODUCT
-            else self._difference_block
-        )
         for rows in _blocks(len(self.X), self.Z.size, self.block_size):
-            yield rows, one_block(rows)
+            yield (
+                rows,
+                _gradient(
+                    self.kernel,
+                    self.X[rows],
+                    self.Z,
+                    self.metric,
+                    _of(self.own, rows),
+                    self.alpha,
+                ),
+            )
 
-    def _inner_block(self, rows: slice) -> NDArray:
-        MZ = _times(self.Z, self.metric)
-        slope = _inner_slope(self.kernel, self.X[rows] @ MZ.T)
-        return (slope[:, None, :] * self.alpha.T) @ MZ
 
-    def _difference_block(self, rows: slice) -> NDArray:
-        u = _times(self.X[rows][:, None, :] - self.Z[None, :, :], self.metric)
-        if self.self_index is not None:
-            own = self.self_index[rows]
-            has_own = np.flatnonzero(own >= 0)
-            u[has_own, own[has_own]] = 0.0
-        if not _smooth_at_zero(self.kernel):
-            origin = self.Z.mean(axis=0)
-            norm_x = (_times(self.X[rows] - origin, self.metric) ** 2).sum(axis=-1)
-            norm_z = (_times(self.Z - origin, self.metric) ** 2).sum(axis=-1)
-            threshold = 16 * np.finfo(np.float64).eps * (norm_x[:, None] + norm_z)
-            u[(u**2).sum(axis=-1) < threshold] = 0.0
-        # [c, m] @ [rows, m, d], then du/dx = M^{1/2}.
-        return _times(self.alpha.T @ _slope(self.kernel, u), self.metric)
+def _gradient(
+    kernel: KernelSpec,
+    X: NDArray,
+    Z: NDArray,
+    metric: Any,
+    own: NDArray | None,
+    alpha: NDArray,
+) -> NDArray:
+    """Return the gradients [n, c, d]; alpha is [m, c], or [n, m, c] by row."""
+    if kernel.name in _COMPOSITE:
+        factors = _factors(kernel, X, Z, metric, own)
+        # Each pair's coefficient takes what multiplies the child there.
+        parts = [
+            _gradient(child, X, Z, root, own, np.multiply(factor, alpha))
+            for child, root, factor in zip(
+                kernel.children, metric, factors, strict=True
+            )
+        ]
+        return sum(parts[1:], parts[0])
+    if kernel.name in _NETWORK:
+        return _network.gradient(kernel, X, Z, metric, own, alpha)
+    transposed = np.swapaxes(alpha, -1, -2)
+    if kernel.name in _INNER_PRODUCT:
+        MZ = _times(Z, metric)
+        slope = _inner_slope(kernel, X @ MZ.T)
+        return (slope[:, None, :] * transposed) @ MZ
+    u = _times(X[:, None, :] - Z[None, :, :], metric)
+    if own is not None:
+        has_own = np.flatnonzero(own >= 0)
+        u[has_own, own[has_own]] = 0.0
+    if not smooth_at_zero(kernel):
+        origin = Z.mean(axis=0)
+        norm_x = (_times(X - origin, metric) ** 2).sum(axis=-1)
+        norm_z = (_times(Z - origin, metric) ** 2).sum(axis=-1)
+        threshold = 16 * np.finfo(np.float64).eps * (norm_x[:, None] + norm_z)
+        u[(u**2).sum(axis=-1) < threshold] = 0.0
+    # [c, m] @ [rows, m, d], then du/dx = M^{1/2}.
+    return _times(transposed @ difference_slope(kernel, u), metric)
+
+
+def _factors(
+    kernel: KernelSpec, X: NDArray, Z: NDArray, metric: Any, own: NDArray | None
+) -> list[Any]:
+    """Return what multiplies each child: weights, or the others' values [n, m, 1]."""
+    if kernel.name == "sum":
+        return [float(weight) for weight in kernel.params["weights"]]
+    values = [
+        _values(child, X, Z, root, own)
+        for child, root in zip(kernel.children, metric, strict=True)
+    ]
+    ones = np.ones((len(X), len(Z)))
+    return [
+        np.prod([ones, *values[:i], *values[i + 1 :]], axis=0)[:, :, None]
+        for i in range(len(values))
+    ]
+
+
+def _combined(kernel: KernelSpec, parts: list[NDArray]) -> NDArray:
+    if kernel.name == "product":
+        return np.prod(parts, axis=0)
+    return np.tensordot(np.asarray(kernel.params["weights"], float), parts, axes=1)
+
+
+def _own(X: Any, Z: Any | None, self_index: Any | None) -> NDArray | None:
+    """Return for each row the center that is the same sample, -1 for none."""
+    if self_index is not None:
+        return np.asarray(self_index)
+    return np.arange(len(X)) if Z is None else None
+
+
+def _of(own: NDArray | None, rows: slice) -> NDArray | None:
+    return None if own is None else own[rows]
 
 
 def _points(
@@ -286,9 +358,14 @@ def _blocks(n: int, row_elements: int, block_size: int | None) -> Iterator[slice
         yield slice(start, min(start + step, n))
 
 
-def _metric(kernel: KernelSpec, M: NDArray | None) -> NDArray | None:
-    """Return what multiplies differences (M^{1/2}), or centers in an inner product."""
-    if M is None or kernel.name in _INNER_PRODUCT:
+def _metric(kernel: KernelSpec, M: NDArray | None) -> Any:
+    """Return what multiplies differences (M^{1/2}), or centers in an inner product.
+
+    For a sum or a product, that of each child.
+    """
+    if kernel.name in _COMPOSITE:
+        return [_metric(child, M) for child in kernel.children]
+    if M is None or kernel.name in _INNER_PRODUCT + _NETWORK:
         return M
     if M.ndim == 1:
         return np.sqrt(np.maximum(M, 0.0))
@@ -304,141 +381,43 @@ def _times(x: NDArray, metric: NDArray | None) -> NDArray:
 
 
 def _values(
-    kernel: KernelSpec, X: NDArray, Z: NDArray, metric: NDArray | None
+    kernel: KernelSpec, X: NDArray, Z: NDArray, metric: Any, own: NDArray | None
 ) -> NDArray:
+    if kernel.name in _COMPOSITE:
+        parts = [
+            _values(child, X, Z, root, own)
+            for child, root in zip(kernel.children, metric, strict=True)
+        ]
+        return _combined(kernel, parts)
+    if kernel.name in _NETWORK:
+        return _network.values(kernel, X, Z, metric, own)
     if kernel.name in _INNER_PRODUCT:
         return _inner_value(kernel, X @ _times(Z, metric).T)
-    u = _times(X[:, None, :] - Z[None, :, :], metric)
-    L = kernel.bandwidth
-    if kernel.name == "lpq":
-        p, q = kernel.params["p"], kernel.params["q"]
-        return np.exp(-((_p_norm(u, p) / L) ** q))
-    if kernel.name == "sum_power":
-        return _sum_of_powers(kernel, u) ** kernel.params["power"]
-    return _radial_value(kernel, np.sqrt((u**2).sum(axis=-1)))
-
-
-def _slope(kernel: KernelSpec, u: NDArray) -> NDArray:
-    """Return dk/du for u [..., d]; zero where the whole of u is zero."""
-    L = kernel.bandwidth
-    if kernel.name == "lpq":
-        p, q = kernel.params["p"], kernel.params["q"]
-        norm = _p_norm(u, p)[..., None]
-        safe = np.where(norm > 0, norm, 1.0)
-        k = np.exp(-((norm / L) ** q))
-        return -(q / L**q) * k * safe ** (q - 1) * _odd_power(u / safe, p - 1)
-    if kernel.name == "sum_power":
-        q, power = kernel.params["q"], kernel.params["power"]
-        share = (1 - kernel.params["const_mix"]) / u.shape[-1]
-        outer = power * _sum_of_powers(kernel, u)[..., None] ** (power - 1)
-        h = np.exp(-((np.abs(u) / L) ** q))
-        return -outer * share * (q / L**q) * _odd_power(u, q - 1) * h
-    r = np.sqrt((u**2).sum(axis=-1))
-    return -_radial_weight(kernel, r)[..., None] * u
-
-
-def _odd_power(u: NDArray, exponent: float) -> NDArray:
-    """Return ``|u|^exponent sign(u)``, 0 at u = 0 for negative exponents too."""
-    return np.where(u == 0, 1.0, np.abs(u)) ** exponent * np.sign(u)
-
-
-def _p_norm(u: NDArray, p: float) -> NDArray:
-    return (np.abs(u) ** p).sum(axis=-1) ** (1 / p)
-
-
-def _sum_of_powers(kernel: KernelSpec, u: NDArray) -> NDArray:
-    q, mix = kernel.params["q"], kernel.params["const_mix"]
-    h = np.exp(-((np.abs(u) / kernel.bandwidth) ** q))
-    return mix + (1 - mix) * h.mean(axis=-1)
-
-
-def _radial_value(kernel: KernelSpec, r: NDArray) -> NDArray:
-    s = r / kernel.bandwidth
-    match kernel.name:
-        case "laplace":
-            return np.exp(-s)
-        case "gaussian":
-            return np.exp(-(s**2) / 2)
-        case "exp_power":
-            return np.exp(-(s ** kernel.params["q"]))
-        case "matern":
-            return _matern_value(kernel.option("nu"), s)
-    raise OperationNotSupportedError(
-        f"the NumPy backend has no kernel {kernel.name!r}; it has: "
-        f"{', '.join(sorted(KERNEL_NAMES))}"
-    )
-
-
-def _radial_weight(kernel: KernelSpec, r: NDArray) -> NDArray:
-    """Return w with ``dk/du = -w u``; 0 at r = 0 where w is infinite there."""
-    L = kernel.bandwidth
-    safe = np.where(r > 0, r, 1.0)
-    k = _radial_value(kernel, r)
-    match kernel.name:
-        case "laplace":
-            return np.where(r > 0, k / (L * safe), 0.0)
-        case "gaussian":
-            return k / L**2
-        case "exp_power":
-            q = kernel.params["q"]
-            return np.where(r > 0, q * (safe / L) ** (q - 2) * k / L**2, 0.0)
-        case _:
-            return _matern_weight(kernel.option("nu"), r / L) / L**2
-
-
-def _matern_value(nu: float, s: NDArray) -> NDArray:
-    """Return the Matern function of s = r / L."""
-    y = np.sqrt(2 * nu) * s
-    if nu == 0.5:
-        return np.exp(-y)
-    if nu == 1.5:
-        return (1 + y) * np.exp(-y)
-    if nu == 2.5:
-        return (1 + y + y**2 / 3) * np.exp(-y)
-    value = 2 * _scaled_bessel(nu, y) / special.gamma(nu) * 0.5**nu
-    return np.where(y == 0, 1.0, value)
-
-
-def _matern_weight(nu: float, s: NDArray) -> NDArray:
-    """Return w(r) L^2, 0 at s = 0 where it is infinite there (nu <= 1)."""
-    y = np.sqrt(2 * nu) * s
-    if nu == 0.5:
-        return np.where(s > 0, np.exp(-y) / np.where(s > 0, s, 1.0), 0.0)
-    if nu == 1.5:
-        return 3 * np.exp(-y)
-    if nu == 2.5:
-        return 5 / 3 * (1 + y) * np.exp(-y)
-    return 4 * nu * _scaled_bessel(nu - 1, y) / special.gamma(nu) * 0.5**nu
-
-
-def _scaled_bessel(order: float, y: NDArray) -> NDArray:
-    """Return ``y^order K_order(y)``; at y = 0 its limit, or 0 if that is infinite."""
-    limit = 2 ** (order - 1) * special.gamma(order) if order > 0 else 0.0
-    bessel = special.kve(order, np.where(y > 0, y, 1.0))
-    usable = (y > 0) & np.isfinite(bessel) & (bessel > 0)
-    log_value = order * np.log(np.where(usable, y, 1.0)) - y
-    value = np.exp(log_value + np.log(np.where(usable, bessel, 1.0)))
-    return np.where(usable, value, np.where(np.isnan(y), np.nan, limit))
-
-
-def _smooth_at_zero(kernel: KernelSpec) -> bool:
-    match kernel.name:
-        case "gaussian":
-            return True
-        case "exp_power":
-            return kernel.params["q"] == 2
-        case "matern":
-            return kernel.option("nu") > 1
-    return False
+    return difference_value(kernel, _times(X[:, None, :] - Z[None, :, :], metric))
 
 
 def _inner_value(kernel: KernelSpec, product: NDArray) -> NDArray:
+    if kernel.name == "linear":
+        return product
     if kernel.name == "quadratic":
         return product**2
+    if kernel.name == "polynomial":
+        return _polynomial_base(kernel, product) ** kernel.option("degree")
     return np.asarray(kernel.option("h")(product), dtype=np.float64)
 
 
 def _inner_slope(kernel: KernelSpec, product: NDArray) -> NDArray:
+    if kernel.name == "linear":
+        # Not plain ones: NaN must come through.
+        return 0.0 * product + 1.0
     if kernel.name == "quadratic":
         return 2 * product
+    if kernel.name == "polynomial":
+        degree = kernel.option("degree")
+        base = _polynomial_base(kernel, product)
+        return degree * kernel.params["scale"] * base ** (degree - 1)
     return np.asarray(kernel.option("dh")(product), dtype=np.float64)
+
+
+def _polynomial_base(kernel: KernelSpec, product: NDArray) -> NDArray:
+    return kernel.params["constant"] + kernel.params["scale"] * product
