@@ -52,9 +52,9 @@ class KernelDiagnostics:
     rank : int
         Numerical rank of ``K + reg I``.
     resolved : bool
-        Whether the floor contributes at most 1 % to the effective ridge, ``floor /
-        kappa <= 0.01 n``. If not, rounding or jitter is the ridge, and `e0` says
-        nothing about the kernel.
+        Whether ``floor / kappa <= 0.01 n / e0_gcv``: the floor contributes at most 1 %
+        to ``n - sum L^2``, which decides the cost. If not, rounding or jitter is the
+        ridge, and `e0` says nothing about the kernel.
     reg, jitter : float
         As given.
     dtype : str
@@ -182,6 +182,7 @@ def kernel_diagnostics(
     found = _invert(matrix, A)
     if found is None:
         # The factorization has overwritten the matrix.
+        del A
         A = matrix.host()
         A[np.diag_indices(n)] += reg + jitter
     return summarize(
@@ -224,15 +225,16 @@ def summarize(
     trace = inverse.sum()
     kappa = float(1 / trace)
     terms = square / inverse**2
+    e0_gcv = float(n * square.sum() / trace**2)
     return KernelDiagnostics(
         e0=float(terms.mean()),
         e0_rows=terms,
-        e0_gcv=float(n * square.sum() / trace**2),
+        e0_gcv=e0_gcv,
         kappa=kappa,
         floor=floor,
         cond=float((largest + reg + jitter) * found.norm),
         rank=rank,
-        resolved=bool(is_resolved(floor, kappa, n)),
+        resolved=bool(is_resolved(floor, kappa, e0_gcv, n)),
         reg=reg,
         jitter=jitter,
         dtype=dtype,

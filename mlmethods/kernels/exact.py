@@ -101,6 +101,7 @@ def _summary(
     found: _Inverse | None, largest: float, bits: int, given: tuple[int, float, float]
 ) -> KernelDiagnostics:
     from mlmethods.kernels.diagnostics import KernelDiagnostics, failed
+    from mlmethods.kernels.path import is_resolved
 
     n, reg, jitter = given
     floor = math.ldexp(largest, -bits) + jitter
@@ -111,16 +112,16 @@ def _summary(
     diagonal = [int(row[-1]) for row in found.rows]
     trace, one = sum(diagonal), 1 << 2 * bits
     terms = [s / d**2 for s, d in zip(found.squares, diagonal, strict=True)]
-    kappa = one / trace
+    kappa, e0_gcv = one / trace, n * sum(found.squares) / trace**2
     return KernelDiagnostics(
         e0=math.fsum(terms) / n,
         e0_rows=np.array(terms),
-        e0_gcv=n * sum(found.squares) / trace**2,
+        e0_gcv=e0_gcv,
         kappa=kappa,
         floor=floor,
         cond=_condition(found, largest + reg + jitter),
         rank=n,
-        resolved=bool(floor <= 0.01 * n * kappa),
+        resolved=bool(is_resolved(floor, kappa, e0_gcv, n)),
         reg=reg,
         jitter=jitter,
         dtype=f"exact, {bits} bits",

@@ -199,7 +199,7 @@ class NTKKernel(_NetworkKernel):
     _name = "ntk"
 
 
-def _second_moments(activation: Activation, q: NDArray) -> tuple[NDArray, NDArray]:
+def _second_moments(activation: Any, q: NDArray) -> tuple[NDArray, NDArray]:
     """Return ``E[phi(u)^2]`` and ``E[phi'(u)^2]`` for u of variance `q`."""
     if activation == "relu":
         return q / 2, np.full_like(q, 0.5)

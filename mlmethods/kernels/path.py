@@ -30,7 +30,7 @@ from mlmethods.kernels.resolve import resolve_kernel
 __all__ = ["RidgePath", "ridge_path"]
 
 CRITERIA = ("loo", "gcv", "mll")
-# The floor counts as a part of the effective ridge beyond this share of n.
+# What rounding may contribute to n - sum L^2, which decides the cost of overfitting.
 _FLOOR_SHARE = 0.01
 
 
@@ -109,10 +109,14 @@ class RidgePath:
     def resolved(self) -> NDArray:
         """Whether rounding does not act as a ridge, of shape (r,).
 
-        That is ``floor / kappa <= 0.01 n``; without it `e0` and `kappa` describe the
+        See :class:`KernelDiagnostics`; without it `e0` and `kappa` describe the
         arithmetic rather than the kernel.
         """
-        return is_resolved(self.floor, self.kappa, len(self.eigenvalues))
+        shifted = np.maximum(self.eigenvalues + self.regs[:, None], self.floor)
+        inverse = 1 / shifted
+        n = len(self.eigenvalues)
+        e0_gcv = n * (inverse**2).sum(axis=1) / inverse.sum(axis=1) ** 2
+        return is_resolved(self.floor, self.kappa, e0_gcv, n)
 
     def best(self, by: str = "loo") -> int:
         """Return the index of the best ridge; of equal ones the largest.
@@ -153,9 +157,14 @@ def choose_ridge(regs: NDArray, score: NDArray, what: str) -> int:
     return int(np.lexsort((regs, np.where(finite, score, -np.inf)))[-1])
 
 
-def is_resolved(floor: Any, kappa: Any, n: int) -> Any:
-    """Return whether rounding contributes at most 1 % to the effective ridge."""
-    return floor / kappa <= _FLOOR_SHARE * n
+def is_resolved(floor: Any, kappa: Any, e0_gcv: Any, n: int) -> Any:
+    """Return whether rounding contributes at most 1 % to what decides the cost.
+
+    A ridge takes reg / kappa of the n that the learnabilities L sum to, and the cost is
+    ``n / (n - sum L^2)``, which `e0_gcv` estimates: what rounding takes must be small
+    beside n / e0_gcv, not beside n alone, or a large cost is resolved by name only.
+    """
+    return floor * e0_gcv <= _FLOOR_SHARE * n * kappa
 
 
 def ridge_path(

@@ -155,13 +155,13 @@ def _interpolates(frame: pd.DataFrame, task: str) -> NDArray | None:
 
 
 def _all_per_size(name: str, value: ArrayLike, K: int) -> NDArray:
-    array = np.asarray(value).astype(bool)
+    array: NDArray = np.asarray(value, dtype=bool)
     if array.ndim < 1 or len(array) != K:
         raise InvalidInputError(
             f"{name} must have one entry for each of the {K} sizes in n, got shape "
             f"{array.shape}"
         )
-    return array.reshape(K, -1).all(axis=1)
+    return np.asarray(array.reshape(K, -1).all(axis=1))
 
 
 def _increasing(name: str, value: ArrayLike) -> NDArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,16 +77,18 @@ class Learner:
         backend: str | Backend = "auto",
     ) -> None:
         if isinstance(learner, Kernel):
-            learner = KernelRidge(learner, reg=0.0, backend=backend)
+            # Equal rows with different noise cannot be fitted; the table says so.
+            settings = {"on_singular": "pinv", "backend": backend}
+            learner = KernelRidge(learner, reg=0.0, **settings)
         self.estimator = learner
         self.task = task
         self.classes = classes
         self.is_ridge = isinstance(learner, KernelRidge)
-        if task == "regression" and is_classifier(learner):
+        if task == "regression" and _is(is_classifier, learner):
             raise InvalidInputError(
                 f"{learner!r} is a classifier, but the task is regression"
             )
-        numeric = is_regressor(learner) and not self.is_ridge
+        numeric = _is(is_regressor, learner) and not self.is_ridge
         if task == "classification" and numeric:
             raise InvalidInputError(
                 f"{learner!r} is a regressor, but the task is classification"
@@ -197,11 +199,19 @@ def resolve_task(task: str, learner: Any, y: NDArray) -> str:
     if task != "auto":
         return task
     takes_both = isinstance(learner, Kernel | KernelRidge)
-    if is_classifier(learner):
+    if _is(is_classifier, learner):
         return "classification"
-    if is_regressor(learner) and not takes_both:
+    if _is(is_regressor, learner) and not takes_both:
         return "regression"
     return "regression" if y.dtype.kind == "f" else "classification"
+
+
+def _is(question: Callable[[Any], bool], learner: Any) -> bool:
+    """Ask for a tag of scikit-learn; an object without tags is nothing."""
+    try:
+        return question(learner)
+    except AttributeError:
+        return False
 
 
 def _diagnose(model: Any) -> tuple[bool, float]:
@@ -235,7 +245,7 @@ def _seeded(model: Any, seed: np.random.SeedSequence) -> Any:
         for name in model.get_params(deep=True)
         if name == "random_state" or name.endswith("__random_state")
     )
-    words = seed.generate_state(len(names)) if names else []
+    words = seed.generate_state(max(1, len(names)))[: len(names)]
     return model.set_params(
         **{name: int(word) >> 1 for name, word in zip(names, words, strict=True)}
     )

@@ -206,7 +206,8 @@ def _as_float32(name: str, rows: Any) -> NDArray:
     rows = np.asarray(rows)
     if rows.dtype.kind not in "biuf":
         raise InvalidInputError(f"{name} must hold numbers, got dtype {rows.dtype}")
-    rows = rows.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
     if not np.isfinite(rows).all():
         raise InvalidInputError(f"{name} must hold numbers within float32")
     return rows

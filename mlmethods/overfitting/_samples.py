@@ -108,7 +108,8 @@ class ProblemSource:
     def training(self, n: int, seed: int) -> tuple[NDArray, NDArray]:
         """Return n rows; nested: the first of one endless sample for each seed."""
         key = (SUBSET, seed) if self.nested else (SUBSET, seed, n)
-        blocks, size, total = [], _FIRST_BLOCK, 0
+        blocks: list[tuple[NDArray, NDArray]] = []
+        size, total = _FIRST_BLOCK, 0
         # Blocks of sizes that do not depend on n, so that a prefix stays one.
         while total < n:
             seeds = stream(self.base, *key, len(blocks))
@@ -133,7 +134,7 @@ def rows_of(X: Any, indices: NDArray) -> Any:
     return X.iloc[indices] if hasattr(X, "iloc") else X[indices]
 
 
-def check_rows(X: ArrayLike, y: ArrayLike) -> tuple[Any, NDArray]:
+def check_rows(X: Any, y: ArrayLike) -> tuple[Any, NDArray]:
     """Return `X` as a table or an array, and `y` as an array of as many targets."""
     if hasattr(X, "toarray"):
         raise InvalidInputError("X must be dense, got a sparse matrix; use X.toarray()")

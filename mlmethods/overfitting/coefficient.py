@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def overfitting_coefficient(
             "X_test must be given with method='test' and only then, got "
             f"method={method!r} and X_test={'None' if X_test is None else 'rows'}"
         )
-    shared = {"dtype": dtype, "memory_limit": memory_limit, "backend": backend}
+    shared: Any = {"dtype": dtype, "memory_limit": memory_limit, "backend": backend}
     kernel = resolve_kernel(kernel, bandwidth, X=np.asarray(X), rng=0)
     found: KernelDiagnostics = kernel_diagnostics(
         kernel, X, reg, jitter=jitter, **shared

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "classify_overfitting"]
 
 TASKS = ("regression", "classification")
+_LEAST_SEEDS = 3
 _ADVISED = {"sizes": 5, "seeds": 5, "noise levels": 3}
 
 
@@ -245,7 +246,7 @@ def classify_overfitting(
     0.95 for catastrophic. The trend of tau is reported in `slope`; the label does not
     depend on it.
 
-    In every other case, with fewer than three resolved sizes, and with fewer than two
+    In every other case, with fewer than three resolved sizes, and with fewer than three
     seeds the label is undetermined.
 
     Seeds are resampled jointly over sizes and noise levels. Replicates are widened
@@ -364,8 +365,10 @@ def _verdict(
 
     S, regression = curves.risk.shape[1], task == "regression"
     label, probabilities = decision.label, decision.probabilities
+    if S < _LEAST_SEEDS:
+        label = "undetermined"
     if S < 2:
-        label, probabilities = "undetermined", dict.fromkeys(LABELS, float("nan"))
+        probabilities = dict.fromkeys(LABELS, float("nan"))
     name = "e0" if regression else "tau"
     resolved = curves.resolved & np.isfinite(decision.estimate)
     lower, upper = decision.ends if S > 1 else np.full((2, len(curves.n)), np.nan)
@@ -418,8 +421,11 @@ def _verdict(
 def _missing(counts: dict[str, int]) -> list[str]:
     """Return what a study of this size lacks, one sentence each."""
     notes = []
-    if counts["n_seeds"] < 2:
-        notes.append("one seed gives no interval; at least two are needed")
+    if counts["n_seeds"] < _LEAST_SEEDS:
+        notes.append(
+            f"{counts['n_seeds']} seeds are too few for a verdict; at least "
+            f"{_LEAST_SEEDS} are needed"
+        )
     if counts["n_resolved"] < LEAST_RESOLVED:
         notes.append(
             f"{counts['n_resolved']} sizes are resolved; at least {LEAST_RESOLVED} are "

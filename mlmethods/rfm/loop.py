@@ -222,7 +222,9 @@ def fingerprint(
     settings = (
         kernel.name,
         float(kernel.bandwidth),
-        sorted((k, float(v)) for k, v in kernel.params.items()),
+        sorted((k, np.asarray(v, float).tolist()) for k, v in kernel.params.items()),
+        # Parts of a sum or a product.
+        *map(repr, kernel.children),
         kernel.static,
         config.reg,
         config.leave_one_out,

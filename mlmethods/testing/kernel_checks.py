@@ -12,12 +12,11 @@ from mlmethods.testing.trials import KERNELS, Trial, check, require
 __all__: list[str] = []
 
 _ALL = tuple(KERNELS)
+_RADIAL = ("laplace", "gaussian", "exp_power", "matern", "rational_quadratic")
 _OF_DIFFERENCES = tuple(
     key
     for key, kernel in KERNELS.items()
-    if kernel.name
-    in ("laplace", "gaussian", "exp_power", "matern", "rational_quadratic")
-    + ("lpq", "sum_power")
+    if kernel.name in (*_RADIAL, "lpq", "sum_power")
 )
 _OF_SEVERAL_PARTS = ("ntk", "sum", "product")
 _LAPLACE = KERNELS["laplace"]

@@ -26,6 +26,7 @@ MODULES = (
     "mlmethods.rfm.benchmarks",
     "mlmethods.testing",
     "mlmethods_jax.adapters",
+    "mlmethods_jax.layers.mlp",
     "mlmethods_jax.ops.kernels",
     "mlmethods_jax.ops.linalg",
     "mlmethods_jax.ops.nn",

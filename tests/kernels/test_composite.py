@@ -83,7 +83,7 @@ def test_operators_build_flat_sums_and_products():
 
 
 @pytest.mark.parametrize(
-    "kernel", [NESTED, LAPLACE + 0.5 * NTKKernel(2, b_std=0.2)], ids=["nested", "sum"]
+    "kernel", [NESTED, LAPLACE + 0.5 * NTKKernel(b_std=0.2)], ids=["nested", "sum"]
 )
 def test_diag_and_gradients(kernel, points, rng):
     X, Z, M = points
@@ -281,7 +281,7 @@ def test_rational_quadratic_approaches_the_gaussian(points):
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_ridge_regression_with_a_diagonal_that_varies(solver, rng):
     X, y = rng.normal(size=(40, 3)), rng.normal(size=40)
-    kernel = LAPLACE * LinearKernel() + 0.5 * NTKKernel(2)
+    kernel = LAPLACE * LinearKernel() + 0.5 * QuadraticKernel()
     expected = np.linalg.solve(kernel(X, backend="numpy") + 0.3 * np.eye(40), y)
     for backend in ("numpy", "jax"):
         model = KernelRidge(kernel, reg=0.3, solver=solver, backend=backend)

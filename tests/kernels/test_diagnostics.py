@@ -36,8 +36,14 @@ def sphere(n, d, seed=0):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("kernel", [LaplaceKernel(bandwidth=2.0), MaternKernel(1.5)])
-@pytest.mark.parametrize("reg", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("backend", "kernel", "reg"),
+    [
+        ("numpy", LaplaceKernel(bandwidth=2.0), 0.0),
+        ("numpy", MaternKernel(1.5), 0.2),
+        ("jax", LaplaceKernel(bandwidth=2.0), 0.2),
+    ],
+)
 def test_everything_equals_its_definition(backend, kernel, reg):
     X = sphere(60, 3) * 3
     found = kernel_diagnostics(kernel, X, reg, jitter=0.01, backend=backend)
@@ -307,3 +313,17 @@ def test_exact_of_duplicates_and_of_one_row():
 def test_what_exact_refuses(kernel, X, error, message):
     with pytest.raises(error, match=message):
         kernel_diagnostics(kernel, X, precision="exact")
+
+
+@pytest.mark.parametrize("n", [64, 128, 181])
+@pytest.mark.parametrize("jitter", [0.0, 1e-13, 1e-12, 1e-10, 1e-8])
+def test_what_is_resolved_is_right(n, jitter):
+    # Synthetic; a large cost is spoiled by a floor that is small beside n.
+    X = sphere(n, 3)
+    exact = kernel_diagnostics("gaussian", X, bandwidth=0.5, precision="exact")
+    found = kernel_diagnostics(
+        "gaussian", X, bandwidth=0.5, jitter=jitter, backend="numpy"
+    )
+    off = abs(found.e0 / exact.e0 - 1)
+    assert exact.resolved
+    assert off < 0.02 if found.resolved else off > 1e-4

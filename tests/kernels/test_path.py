@@ -374,26 +374,35 @@ def test_the_device_function_equals_lapack(data, weighted):
     assert int(got.kept[0]) == 23
 
 
-def test_transformations_of_the_device_function(data):
+def test_jit_and_vmap_of_the_device_function(data):
     _, Y = data
     Ks = np.stack([matrix(24, seed)[0] for seed in (0, 1)])
     with jax.enable_x64(True):
-        Ks, Y, regs = jnp.asarray(Ks), jnp.asarray(Y), jnp.asarray(REGS)
-        many = jax.jit(jax.vmap(lambda K: device.ridge_path(K, Y, regs)))(Ks)
-        for k in range(2):
-            one = device.ridge_path(Ks[k], Y, regs)
-            for a, b in zip(many, one, strict=True):
-                assert_allclose(a[k], b, rtol=1e-8, atol=1e-10)
+        many = jax.jit(jax.vmap(lambda K: device.ridge_path(K, Y, REGS)))(Ks)
+    for k in range(2):
+        one = path_arrays(Ks[k].copy(), Y, REGS)
+        for a, b in zip(many, one, strict=True):
+            assert_allclose(a[k], b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_gradient_by_the_ridge(data):
+    _, Y = data
+    K, _ = matrix(24)
+
+    def error(reg):
+        return np.mean(path_arrays(K.copy(), Y, np.array([reg])).loo ** 2)
+
+    with jax.enable_x64(True):
 
         def loss(reg):
-            return jnp.mean(device.ridge_path(Ks[0], Y, reg[None]).loo ** 2)
+            return jnp.mean(device.ridge_path(jnp.asarray(K), Y, reg[None]).loo ** 2)
 
         slope = jax.jit(jax.grad(loss))(jnp.asarray(0.3))
-        step = 1e-5
-        expected = (loss(jnp.asarray(0.3 + step)) - loss(jnp.asarray(0.3 - step))) / (2 * step)  # fmt: skip
-        assert_allclose(slope, expected, rtol=1e-6)
+    assert_allclose(slope, (error(0.30001) - error(0.29999)) / 2e-5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_by_the_bandwidth(data):
     _, Y = data
     _, X = matrix(12)
@@ -442,10 +451,11 @@ def test_on_an_accelerator_the_device_computes(data, monkeypatch):
         assert_allclose(a, b, rtol=1e-8, atol=1e-10)
     found = kernel_diagnostics(KERNEL, X, backend="jax")
     assert_allclose(found.e0_rows, diagnosis.e0_rows, rtol=1e-9)
+    # The shapes are those of before, so that nothing is compiled again.
     kernel = InnerProductKernel(_minus, _minus_slope)
     with pytest.raises(NotPositiveDefiniteError, match="not positive definite"):
-        ridge_path(kernel, np.eye(3), np.ones(3), [0.5], backend="jax")
-    assert not kernel_diagnostics(kernel, np.eye(3), backend="jax").definite
+        ridge_path(kernel, X, Y, REGS, sample_weight=w, backend="jax")
+    assert not kernel_diagnostics(kernel, X, backend="jax").definite
 
 
 @pytest.mark.parametrize("n", [1, 9])

@@ -90,7 +90,9 @@ def test_conjugate_gradients_equal_scikit_learn(diabetes, backend):
     assert_allclose(ours.predict(new), theirs.predict(new), rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "weighted"), [("numpy", False), ("numpy", True), ("jax", True)]
+)
 def test_eigendecomposition_equals_scikit_learn(diabetes, backend, weighted):
     weights = np.linspace(0.0, 3.0, 150) if weighted else None
     ours, theirs, new = _fit_both(
@@ -137,8 +139,17 @@ def test_reg_scaling(diabetes):
         assert_allclose(scaled.dual_coef_, plain.dual_coef_)
 
 
-@pytest.mark.parametrize("solver", ["cholesky", "eigh", "cg"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "solver", "weighted"),
+    [
+        ("numpy", "cholesky", False),
+        ("numpy", "cholesky", True),
+        ("numpy", "eigh", True),
+        ("numpy", "cg", True),
+        ("jax", "cholesky", True),
+        ("jax", "eigh", False),
+    ],
+)
 def test_diagnosis_equals_the_path(diabetes, backend, solver, weighted):
     X, y, _ = diabetes
     w = np.linspace(0.0, 2.0, 150) if weighted else None
@@ -171,7 +182,9 @@ def test_diagnosis_of_a_machine_saved_without_targets(diabetes):
         _ = model.loo_residuals_
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "weighted"), [("numpy", False), ("numpy", True), ("jax", True)]
+)
 def test_deviation_is_that_of_a_gaussian_process(diabetes, backend, weighted):
     X, y, new = diabetes
     w = np.linspace(0.5, 2.0, 150) if weighted else np.ones(150)

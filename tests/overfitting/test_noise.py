@@ -154,7 +154,12 @@ T2 = [[0.5, 0.5], [0.0, 1.0]]
         ([0, 1, 2], 0.1, {"kind": "matrix", "matrix": T2}, r"shape \(3, 3\)"),
         ([0, 1], 0.1, {"kind": "matrix", "matrix": [[0.5, 0.6], [0, 1]]}, "sum to"),
         ([0, 1], 0.1, {"kind": "matrix", "matrix": [[-1, 2], [0, 1]]}, "entries >= 0"),
-        ([0, 1, 1, 1], 0.5, {"kind": "matrix", "matrix": T2}, "only 1 of them may differ"),
+        (
+            [0, 1, 1, 1],
+            0.5,
+            {"kind": "matrix", "matrix": T2},
+            "only 1 of them may differ",
+        ),
         ([[0], [1]], 0.1, {}, "one dimension"),
         ([], 0.1, {}, "one dimension"),
         ([0.5, 1.5], 0.1, {}, "whole numbers"),

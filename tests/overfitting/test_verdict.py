@@ -88,14 +88,16 @@ def test_one_level_needs_the_bayes_risk():
 
 
 def test_few_seeds_or_wide_spreads_are_undetermined():
-    two = classify_overfitting(N, curves(COSTS["tempered"], seeds=2), NOISE)
+    two = classify_overfitting(
+        N, curves(COSTS["tempered"], seeds=2, spread=0.02), NOISE
+    )
     wide = classify_overfitting(N, curves(COSTS["tempered"], spread=0.1), NOISE)
     one = classify_overfitting(N, curves(COSTS["catastrophic"], seeds=1), NOISE)
     assert {two.label, wide.label, one.label} == {"undetermined"}
     assert wide.probabilities["tempered"] < 0.95
     assert np.isnan(list(one.probabilities.values())).all()
     assert np.isnan(one.e0["lower"]).all()
-    assert "one seed gives no interval" in one.evidence["notes"][0]
+    assert "1 seeds are too few" in one.evidence["notes"][0]
 
 
 def test_growth_from_the_noise_floor_is_no_catastrophe():

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.test_util import check_grads
 
 from mlmethods.errors import InvalidInputError
 from mlmethods.kernels import NNGPKernel, NTKKernel
@@ -59,7 +60,7 @@ def test_gradients_agree_with_finite_differences(rng):
         x = jnp.asarray(rng.normal(size=(3, 5)))
         params = model.init(jax.random.key(1), x)
         loss = lambda p: jnp.sum(jnp.sin(model.apply(p, x)))  # noqa: E731
-        jax.test_util.check_grads(loss, (params,), order=1, modes=["rev"])
+        check_grads(loss, (params,), order=1, modes=["rev"])
 
 
 def test_parameters_of_both_parameterizations():
@@ -99,7 +100,7 @@ def test_gradients_at_the_start_tend_to_the_neural_tangent_kernel(scales, rng):
         params = model.init(jax.random.key(3), x)
         found = empirical_kernels(model, params, jnp.asarray(x))
         errors.append(np.abs(found - expected).max() / expected.max())
-    assert errors[1] < 0.1
+    assert errors[1] < 0.15
     assert errors[1] < errors[0]
 
 
@@ -108,13 +109,13 @@ def test_outputs_at_the_start_have_the_covariance_of_the_nngp_kernel(
     parameterization, rng
 ):
     x = rng.normal(size=(3, 5)).astype("float32")
-    model = network(parameterization, hidden=(256,), **SCALES)
-    keys = jax.random.split(jax.random.key(0), 4000)
+    model = network(parameterization, hidden=(128,), **SCALES)
+    keys = jax.random.split(jax.random.key(0), 2000)
     draw = jax.jit(jax.vmap(lambda key: model.apply(model.init(key, None), x)))
     outputs = np.asarray(draw(keys)).transpose(0, 2, 1).reshape(-1, 3)
     expected = NNGPKernel(depth=1, **SCALES)(x.astype("float64"), backend="numpy")
-    # 8000 draws: a relative standard error of a variance of 0.016
-    np.testing.assert_allclose(np.cov(outputs.T), expected, atol=0.08 * expected.max())
+    # 4000 draws: a relative standard error of a variance of 0.022
+    np.testing.assert_allclose(np.cov(outputs.T), expected, atol=0.1 * expected.max())
 
 
 @pytest.mark.parametrize(

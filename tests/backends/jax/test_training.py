@@ -520,6 +520,10 @@ def _step(loss_fn, mask=None, **given):
         (lambda: _loop(num_steps=None), "one of num_steps and epochs must be given"),
         (lambda: _loop(num_steps=1.5), "num_steps must be an integer >= 1"),
         (lambda: _loop(log_every=0), "log_every must be an integer >= 1"),
+        (lambda: _loop(num_rows=9), "num_rows must be at most the number of rows 8"),
+        (lambda: _loop(num_rows=0), "num_rows must be an integer >= 1"),
+        (lambda: _loop(num_rows=3), "batch_size must be at most the number of rows 3"),
+        (lambda: _loop(gather=_rows_in_reverse), "num_rows must be given with gather"),
         (lambda: _loop(scan_chunk=0), "scan_chunk must be an integer >= 1"),
         (
             lambda: _loop(data={"x": np.ones((8, 2)), "y": np.ones(7)}),

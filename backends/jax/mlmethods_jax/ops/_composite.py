@@ -10,19 +10,17 @@ import jax
 from mlmethods.interfaces import KernelSpec
 from mlmethods_jax.ops import _distances as dist
 
-__all__ = ["combined", "prepare"]
+__all__ = ["prepare"]
 
 
-def combined(kernel: KernelSpec, parts: list[jax.Array]) -> jax.Array:
+def _combined(kernel: KernelSpec, parts: list[jax.Array]) -> jax.Array:
     """Return the sum or the product of the children's values."""
-    total = None
-    for place, part in enumerate(parts):
-        if kernel.name == "sum":
-            part = part * kernel.params["weights"][place]
-        if total is None:
-            total = part
-        else:
-            total = total + part if kernel.name == "sum" else total * part
+    if kernel.name == "sum":
+        weights = kernel.params["weights"]
+        parts = [weights[place] * part for place, part in enumerate(parts)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part if kernel.name == "sum" else total * part
     return total
 
 
@@ -55,7 +53,7 @@ class Setup(NamedTuple):
         self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array
     ) -> jax.Array:
         """Return the kernel matrix of a block of rows."""
-        return combined(kernel, self._values(kernel, rows, index))
+        return _combined(kernel, self._values(kernel, rows, index))
 
     def weights(
         self, kernel: KernelSpec, rows: tuple[jax.Array, ...], index: jax.Array

@@ -19,7 +19,7 @@ from mlmethods_jax.ops._activations import ends, moments
 from mlmethods_jax.ops._arc_cosine import relu_layer
 from mlmethods_jax.ops._kernel_functions import safe_root
 
-__all__ = ["diagonal", "prepare"]
+__all__ = ["prepare"]
 
 
 class _Layer(NamedTuple):
@@ -107,15 +107,6 @@ def _smooth_kernel(
             for q in (q_x, q_z)
         )
     return T if kernel.name == "ntk" else S
-
-
-def diagonal(kernel: KernelSpec, squared: jax.Array, d: int) -> jax.Array:
-    """Return k(x, x), given ``x^T M x`` for points of `d` columns."""
-    t = squared * (kernel.params["scale"] / d)
-    if kernel.option("activation") == "relu":
-        u = kernel.params["w_std"] * safe_root(t)
-        return _relu_kernel(kernel, jnp.zeros_like(t), u, u)
-    return _smooth_kernel(kernel, t[:, None], t[:, None], t[:, None])[:, 0]
 
 
 def _both_slopes(

@@ -72,7 +72,7 @@ def row_losses(outputs: Array, labels: Array, *, loss: str) -> Array:
 class _Program(NamedTuple):
     """The functions that are compiled for a network; the same objects every time."""
 
-    init: Callable[[Key, Any], TrainState]
+    init: Callable[[Key], TrainState]
     step: TrainStep
     evaluate: Callable[..., tuple[Array, Array]]
 
@@ -108,18 +108,11 @@ def _program(config: NetworkConfig, features: int, sequential: bool) -> _Program
         return row_losses(outputs, batch["labels"], loss=config.loss)
 
     @jax.jit
-    def init(keys: Key, learning_rate: Any) -> TrainState:
-        def one(key: Key) -> TrainState:
-            sample = jnp.zeros((1, features), jnp.float32)
-            params = model.init(stream(key, STREAM_INIT), sample)
-            with jax.numpy_dtype_promotion("standard"):
-                return TrainState.create(params, optimizer)
-
-        state = stack_states(jax.vmap(one)(keys))
-        rates = jnp.full(keys.shape, learning_rate)
-        hyperparams = {**state.opt_state.hyperparams, "learning_rate": rates}
-        opt_state = state.opt_state._replace(hyperparams=hyperparams)
-        return dataclasses.replace(state, opt_state=opt_state)
+    def init(key: Key) -> TrainState:
+        sample = jnp.zeros((1, features), jnp.float32)
+        params = model.init(stream(key, STREAM_INIT), sample)
+        with jax.numpy_dtype_promotion("standard"):
+            return TrainState.create(params, optimizer)
 
     @jax.jit
     def evaluate(
@@ -230,8 +223,7 @@ class NetworkTrainer:
         n = group.rows.shape[1]
         data = self._data(group)
         order = key_from_seed(group.order_seed)
-        rate = np.float32(self._config.learning_rate)
-        state = self._program.init(data["keys"], rate)
+        state = self._initial(data["keys"])
         best = state.params
         rules = StopRules(
             group.stop,
@@ -274,6 +266,17 @@ class NetworkTrainer:
                 )
         final = _keep(rules.early, best, state.params)
         return self._outcome(group, data, final, rules)
+
+    def _initial(self, keys: Key) -> TrainState:
+        """Return the stack of the lanes' first states."""
+        # lane by lane, so that any number of lanes shares one program
+        states = jax.device_get([self._program.init(key) for key in keys])
+        stack = stack_states(jax.tree.map(lambda *leaves: np.stack(leaves), *states))
+        hyperparams = dict(stack.opt_state.hyperparams)
+        rates = np.full(len(states), self._config.learning_rate, np.float32)
+        hyperparams["learning_rate"] = rates
+        opt_state = stack.opt_state._replace(hyperparams=hyperparams)
+        return jax.device_put(dataclasses.replace(stack, opt_state=opt_state))
 
     def _data(self, group: LaneGroup) -> dict[str, Any]:
         """Return the padded arrays of the lanes, on the device."""

@@ -1,1 +1,1 @@
-"""Iterative solvers for kernel systems too large to factorize, in JAX."""
+"""Solvers for kernel systems in JAX: iterative for many rows, and ridge paths."""

@@ -16,7 +16,7 @@ _PI = np.pi
 
 
 def moments(
-    activation: Any, S: NDArray, q_x: NDArray, q_z: NDArray, m: NDArray | None = None
+    activation: Any, S: NDArray, q_x: NDArray, q_z: NDArray, m: Any = None
 ) -> tuple[NDArray, NDArray]:
     """Return ``E[phi(u) phi(v)]`` and ``E[phi'(u) phi'(v)]``.
 
@@ -37,7 +37,8 @@ def moments(
         both = 0.25 + np.arctan2(S, root) / (2 * _PI)
         k1 = S * both + top / (2 * _PI * root)
         return k1, both + S * (1 + 2 * mix + top / root**2) / (2 * _PI * root)
-    return tuple(_mehler(phi, S, q_x, q_z) for phi in activation)  # type: ignore[return-value]
+    phi, dphi = activation
+    return _mehler(phi, S, q_x, q_z), _mehler(dphi, S, q_x, q_z)
 
 
 def ends(activation: Any, q: NDArray) -> NDArray:
@@ -51,7 +52,7 @@ def ends(activation: Any, q: NDArray) -> NDArray:
 
 
 def slopes(
-    activation: str, S: NDArray, q_x: NDArray, q_z: NDArray, m: NDArray | None = None
+    activation: str, S: NDArray, q_x: NDArray, q_z: NDArray, m: Any = None
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return dk0/dS, dk1/dq_x and dk0/dq_x; dk1/dS is k0."""
     if activation == "relu":

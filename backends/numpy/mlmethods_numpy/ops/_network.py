@@ -217,7 +217,7 @@ def _slopes(kernel: KernelSpec, pairs: _Pairs) -> tuple[NDArray, NDArray]:
     # Derivatives (by t, by q_x) of S and T, and of q_x by q_x.
     dS, dq = [one, np.zeros_like(S)], np.full_like(q_x, w**2)
     T, dT = S, list(dS)
-    cosine_gap = None
+    cosine_gap: Any = None
     if activation == "relu":
         u_x, u_z = w * np.sqrt(pairs.q_x), w * np.sqrt(pairs.q_z)
         m = _with_bias(u_x * u_z * pairs.m, u_x, u_z, b)[0]
