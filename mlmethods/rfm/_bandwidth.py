@@ -16,7 +16,14 @@ from mlmethods.kernels import Kernel, median_bandwidth, resolve_kernel
 __all__ = ["Bandwidth"]
 
 _SAMPLE = 2000
-_REFUSED = ("sum_power", "quadratic", "inner_product")
+_BY_DISTANCE = (
+    "laplace",
+    "gaussian",
+    "exp_power",
+    "matern",
+    "lpq",
+    "rational_quadratic",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Bandwidth:
         made = resolve_kernel(
             kernel, bandwidth, X=X, rng=np.random.default_rng(seed)
         ).to_spec()
-        if adaptive and made.name in _REFUSED:
+        if adaptive and made.name not in _BY_DISTANCE:
             raise InvalidInputError(
                 f"bandwidth_mode='adaptive' is refused for kernel {made.name!r}, whose "
                 "values do not depend on a distance alone; use 'constant'"

@@ -31,6 +31,7 @@ MODULES = (
     "mlmethods_jax.ops.linalg",
     "mlmethods_jax.ops.nn",
     "mlmethods_jax.ops.privacy",
+    "mlmethods_jax.overfitting.theory",
     "mlmethods_jax.random",
     "mlmethods_jax.sharding",
     "mlmethods_jax.testing",

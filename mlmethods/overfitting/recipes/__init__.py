@@ -1,5 +1,5 @@
 """Reproduction experiments of the overfitting laboratory."""
 
-from mlmethods.overfitting.recipes import anchors, images, sphere, theory
+from mlmethods.overfitting.recipes import anchors, images, networks, sphere, theory
 
-__all__ = ["anchors", "images", "sphere", "theory"]
+__all__ = ["anchors", "images", "networks", "sphere", "theory"]
