@@ -78,8 +78,7 @@ class Learner:
     ) -> None:
         if isinstance(learner, Kernel):
             # Equal rows with different noise cannot be fitted; the table says so.
-            settings = {"on_singular": "pinv", "backend": backend}
-            learner = KernelRidge(learner, reg=0.0, **settings)
+            learner = KernelRidge(learner, reg=0.0, on_singular="pinv", backend=backend)
         self.estimator = learner
         self.task = task
         self.classes = classes

@@ -336,7 +336,7 @@ RISK = curves(COSTS["tempered"])
         ((as_table(RISK), RISK), {}, "columns of the table"),
         ((as_table(RISK).drop(columns="seed"),), {}, "none called seed"),
         ((pd.concat([as_table(RISK)] * 2),), {}, "got two for"),
-        ((N, RISK, NOISE), {"task": "regresion"}, "did you mean 'regression'"),
+        ((N, RISK, NOISE), {"task": "regressio"}, "did you mean 'regression'"),
         ((N, RISK, NOISE), {"theory": "bening"}, "did you mean 'benign'"),
         ((N, RISK, NOISE), {"g0": 0}, "g0 must be"),
         ((N, RISK, NOISE), {"level": 1.0}, "level must be"),

@@ -20,7 +20,6 @@ from mlmethods.kernels import GaussianKernel, LaplaceKernel
 from mlmethods.overfitting import (
     Spectrum,
     kernel_verdict,
-    plot_cost,
     predict,
     sphere_problem,
     sphere_spectrum,
@@ -60,8 +59,10 @@ verdicts = {
 }
 _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, verdict in verdicts.items():
-    plot_cost(verdict.e0, ax=ax, label=name)
+    table = verdict.e0
+    ax.loglog(table["n"], table["e0"], marker="o", label=name)
     print(f"{name}: {verdict}")
+ax.set(xlabel="n", ylabel="E0")
 ax.legend()
 
 # %%

@@ -46,8 +46,8 @@ def between(value: float, center: float, tolerance: float) -> bool:
 
 def record_costs(context: RecipeContext, name: str, costs: pd.DataFrame) -> None:
     """Record the overfitting coefficient of every sample size."""
-    for row in costs.itertuples():
-        context.value(**{value_name(name, "e0", row.n): float(row.e0)})
+    for n, e0 in costs[["n", "e0"]].to_numpy():
+        context.value(**{value_name(name, "e0", int(n)): e0})
 
 
 def binary_images(

@@ -44,6 +44,7 @@ def knn_anchors(context: RecipeContext) -> None:
 
     from mlmethods.overfitting import LogNeighborsRegressor, OverfittingStudy, Problem
 
+    context.dtype = "float64"
     learners = {
         "one neighbor": KNeighborsRegressor(1),
         "log n neighbors": LogNeighborsRegressor(),

@@ -191,7 +191,7 @@ def _judge_profile(
 ) -> None:
     for rate in (0.2, 0.3):
         names = ("Laplace", "Gaussian 0.5", "Gaussian 1")
-        ours = [float(means.loc[name, rate]) for name in names]
+        ours = means[rate][list(names)].tolist()
         context.check(
             claim=f"{rate:.0%} flipped: errors of {', '.join(names)}",
             published=", ".join(f"{_REFERENCE[n][_RATES.index(rate)]}" for n in names),
@@ -208,7 +208,7 @@ def _judge_profile(
         passed=all(0.05 < tau < 0.95 for tau in inside.values()),
     )
     for name in _RIDGED:
-        rise = float(means.loc[name, 0.3] - means.loc[name, 0.0])
+        rise = float(means[0.3].sub(means[0.0]).loc[name])
         reference = _REFERENCE[name]
         context.check(
             claim=f"{name}: rise of the error from no noise to 30 %",
@@ -221,7 +221,7 @@ def _judge_profile(
 
 def _judge_reference(context: RecipeContext, means: pd.DataFrame) -> None:
     for name, reference in _REFERENCE.items():
-        ours = [float(means.loc[name, rate]) for rate in _RATES]
+        ours = means.loc[[name]].to_numpy()[0].tolist()
         close = [
             abs(value - expected) <= _TOLERANCE[rate]
             for rate, value, expected in zip(_RATES, ours, reference, strict=True)

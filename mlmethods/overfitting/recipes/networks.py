@@ -130,9 +130,8 @@ def _tau_of_seeds(table: pd.DataFrame) -> NDArray:
     """Return tau of every seed, measured from the clean error of its rule."""
     risk = table.pivot(index="seed", columns="noise", values="risk").sort_index()
     base = float(risk.iloc[:, 0].mean())
-    above = np.trapezoid(risk.to_numpy() - base, risk.columns.to_numpy(), axis=1)
-    span = risk.columns[-1] - risk.columns[0]
-    return np.asarray(above / ((0.5 - base) * span))
+    above = np.trapezoid(risk.to_numpy() - base, _RATES, axis=1)
+    return np.asarray(above / ((0.5 - base) * (_RATES[-1] - _RATES[0])))
 
 
 def _bridge(
@@ -198,14 +197,14 @@ def _draw_networks(table: pd.DataFrame) -> Figure:
                 color=color,
                 label=name,
             )
-            for noise, part in own.groupby("noise"):
-                means = part.groupby("n")["risk"].mean()
+            for noise in _RATES:
+                means = own[own["noise"] == noise].groupby("n")["risk"].mean()
                 right.plot(
                     means.index,
                     means,
                     marker="o",
                     color=color,
-                    alpha=1 - float(noise),
+                    alpha=1 - noise,
                     label=f"{name}, {noise:.0%} flipped",
                 )
         left.plot(_RATES, _RATES, color=MUTED, lw=1, ls=":", label="one error a flip")

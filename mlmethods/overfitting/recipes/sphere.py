@@ -53,6 +53,7 @@ def sphere_kernels(context: RecipeContext) -> None:
     from mlmethods.kernels import GaussianKernel, LaplaceKernel, NTKKernel
     from mlmethods.overfitting import kernel_verdict, sphere_exponent, sphere_problem
 
+    context.dtype = "float64"
     laplace = LaplaceKernel(bandwidth=1.0)
     tangent = NTKKernel(depth=2, b_std=0.5)
     gaussian = GaussianKernel(bandwidth=0.5)
@@ -164,6 +165,7 @@ def jitter_flip(context: RecipeContext) -> None:
     from mlmethods.kernels import GaussianKernel
     from mlmethods.overfitting import kernel_verdict, sphere_problem
 
+    context.dtype = "float64"
     kernel = GaussianKernel(bandwidth=0.5)
     settings: dict[str, dict[str, Any]] = {
         "float64": {},
@@ -261,6 +263,7 @@ def eigen_vs_empirical(context: RecipeContext) -> None:
     from mlmethods.kernels import LaplaceKernel
     from mlmethods.overfitting import predict, sphere_spectrum
 
+    context.dtype = "float64"
     kernel = LaplaceKernel(bandwidth=1.0)
     dimensions, sizes, seeds = _PREDICTED[context.full]
     rows = []
@@ -289,8 +292,8 @@ def eigen_vs_empirical(context: RecipeContext) -> None:
     frame = pd.DataFrame(rows)
     frame["error"] = (frame["predicted"] / frame["measured"] - 1).abs()
     context.table(frame, "errors")
-    for d, part in frame.groupby("d"):
-        median = float(part["error"].median())
+    for d in dimensions:
+        median = float(frame["error"][frame["d"] == d].median())
         context.value(**{value_name("median_error", d): median})
         context.check(
             claim=f"d = {d}: median relative error of the prediction",
@@ -337,9 +340,10 @@ def _harmonics(X: NDArray, rng: np.random.Generator) -> NDArray:
     order = d / 2 - 1
     columns = []
     for degree in _TARGET_DEGREES:
-        direction = rng.normal(size=d)
+        direction: NDArray = rng.normal(size=(d,))
         direction /= np.linalg.norm(direction)
-        peak = np.exp(gammaln(degree + d - 2) - gammaln(degree + 1) - gammaln(d - 2))
+        log_peak = gammaln(degree + d - 2) - gammaln(degree + 1) - gammaln(d - 2)
+        peak = float(np.exp(log_peak))
         count = (2 * degree + d - 2) / (d - 2) * peak
         # The normalized zonal harmonic has mean square 1 / (number of harmonics).
         values = eval_gegenbauer(degree, order, X @ direction) / peak
