@@ -90,7 +90,7 @@ class _CompositeKernel(Kernel):
 
 
 class SumKernel(_CompositeKernel):
-    """The weighted sum ``sum_i w_i k_i(x, z)``; ``a + b`` and ``2.0 * a`` make one.
+    """The weighted sum ``sum_i w_i k_i(x, z)``; ``a + b`` and ``2 * a`` make one.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class SumKernel(_CompositeKernel):
 
 
 class ProductKernel(_CompositeKernel):
-    """The product ``k_1(x, z) ... k_m(x, z)``; ``a * b`` makes one.
+    """The product ``prod_i k_i(x, z)`` of kernels; ``a * b`` makes one.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class KernelDiagnostics:
     """
 
     e0: float
-    e0_rows: NDArray
+    e0_rows: NDArray = field(repr=False)
     e0_gcv: float
     kappa: float
     floor: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -81,9 +81,9 @@ class RidgePath:
     """
 
     regs: NDArray
-    dual_coef: NDArray
-    residuals: NDArray
-    loo: NDArray
+    dual_coef: NDArray = field(repr=False)
+    residuals: NDArray = field(repr=False)
+    loo: NDArray = field(repr=False)
     gcv: NDArray
     df: NDArray
     mll: NDArray
@@ -92,8 +92,8 @@ class RidgePath:
     cond: NDArray
     rank: int
     floor: float
-    eigenvalues: NDArray
-    sample_weight: NDArray | None
+    eigenvalues: NDArray = field(repr=False)
+    sample_weight: NDArray | None = field(repr=False)
     backend: str
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class OverfittingCoefficient:
     kappa: float
     cond: float
     n: int
-    rows: NDArray
+    rows: NDArray = field(repr=False)
 
     def __float__(self) -> float:
         return self.value
