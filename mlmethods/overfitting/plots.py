@@ -9,7 +9,7 @@ import numpy as np
 from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
 from mlmethods.common.validation import check_integer
 from mlmethods.errors import InvalidInputError
-from mlmethods.interfaces import NDArray
+from mlmethods.interfaces import ArrayLike
 from mlmethods.overfitting.empirical import ExponentFit
 from mlmethods.overfitting.spectrum import Spectrum
 from mlmethods.overfitting.theory import EigenPrediction
@@ -24,6 +24,7 @@ __all__ = [
     "plot_learning_curve",
     "plot_noise_profile",
     "plot_spectrum",
+    "scale_samples",
 ]
 
 # A curve of a spectrum needs no more points than that.
@@ -162,10 +163,9 @@ def plot_cost(
         elif limit is not None:
             axes.axhline(float(limit), ls="--", color=PALETTE[1], label="theory")
         axes.axhline(1.0, ls=":", color=MUTED, label="no cost")
-        _scale_samples(axes, n)
+        scale_samples(axes, n)
         if (cost > 10).any():
             axes.set_yscale("log")
-        axes.set_xlabel("training samples")
         axes.set_ylabel("overfitting coefficient")
         axes.set_title("What one unit of noise costs")
         axes.legend()
@@ -279,9 +279,8 @@ def plot_learning_curve(
             if noise in predicted:
                 line = predicted[noise].sort_values("n")
                 axes.plot(line["n"], line["risk"], "--", color=color)
-        _scale_samples(axes, runs["n"].to_numpy(dtype=np.float64))
+        scale_samples(axes, runs["n"].to_numpy(dtype=np.float64))
         axes.set_yscale("log")
-        axes.set_xlabel("training samples")
         axes.set_ylabel("test risk")
         dashed = ", theory dashed" if predicted else ""
         axes.set_title(f"Learning curves{dashed}")
@@ -340,12 +339,13 @@ def plot_learnabilities(
     return axes
 
 
-def _scale_samples(axes: Axes, n: NDArray) -> None:
+def scale_samples(axes: Axes, n: ArrayLike) -> None:
     """Make the axis of samples logarithmic, with ticks at a few measured sizes."""
     sizes = np.unique(n)
     axes.set_xscale("log")
+    axes.set_xlabel("training rows n")
     if len(sizes) <= _MOST_TICKS:
-        axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
         axes.minorticks_off()
 
 

@@ -8,7 +8,11 @@ import numpy as np
 
 from mlmethods.common.recipe import RecipeContext, recipe
 from mlmethods.interfaces import NDArray
-from mlmethods.overfitting.recipes._shared import PAPER, between, value_name
+from mlmethods.overfitting.recipes._shared import (
+    PAPER,
+    between,
+    value_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,6 +139,7 @@ def _flipped_neighbor(context: RecipeContext) -> tuple[NDArray, NDArray]:
 
 def _draw_anchors(verdicts: dict[tuple[str, int], Any]) -> Figure:
     from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
+    from mlmethods.overfitting.plots import scale_samples
 
     with style():
         figure, axes = new_figure(size=(7.6, 4.2))
@@ -150,7 +155,7 @@ def _draw_anchors(verdicts: dict[tuple[str, int], Any]) -> Figure:
             )
         axes.axhline(2.0, color=MUTED, lw=1, ls=":")
         axes.axhline(1.0, color=MUTED, lw=1, ls=":")
-        axes.set_xlabel("training rows n")
+        scale_samples(axes, _SIZES)
         axes.set_ylabel("E0: test error over noise")
         axes.set_title("One neighbor stays at 2, log n neighbors fall towards 1")
         axes.legend()

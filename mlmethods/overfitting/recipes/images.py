@@ -8,7 +8,11 @@ import numpy as np
 
 from mlmethods.common.recipe import RecipeContext, recipe
 from mlmethods.errors import DatasetNotFoundError
-from mlmethods.overfitting.recipes._shared import PAPER, binary_images, value_name
+from mlmethods.overfitting.recipes._shared import (
+    PAPER,
+    binary_images,
+    value_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -324,6 +328,7 @@ def fashion_krr(context: RecipeContext) -> None:
 
 def _draw_curves(tables: dict[str, Any]) -> Figure:
     from mlmethods.common.plotting import PALETTE, new_figure, style
+    from mlmethods.overfitting.plots import scale_samples
 
     with style():
         figure, grid = new_figure(1, len(tables), size=(10.0, 4.2))
@@ -340,8 +345,7 @@ def _draw_curves(tables: dict[str, Any]) -> Figure:
                     marker="o",
                     label=f"{rate:.0%} flipped",
                 )
-            axes.set_xscale("log")
-            axes.set_xlabel("training rows n")
+            scale_samples(axes, curve.index)
             axes.set_ylabel("error on clean labels")
             axes.set_title(f"{name} kernel, no ridge")
             axes.legend()

@@ -181,11 +181,12 @@ def _bridge(
 
 def _draw_networks(table: pd.DataFrame) -> Figure:
     from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
+    from mlmethods.overfitting.plots import scale_samples
 
     names = {"interpolate": "fits every label", "early": "stopped early"}
     largest = table["n"].max()
     with style():
-        figure, (left, right) = new_figure(1, 2, size=(10.0, 4.2))
+        figure, (left, right) = new_figure(1, 2, size=(11.5, 4.2))
         for color, (rule, name) in zip(PALETTE, names.items(), strict=False):
             own = table[table["stop"] == rule]
             curve = own[own["n"] == largest].groupby("noise")["risk"]
@@ -212,9 +213,8 @@ def _draw_networks(table: pd.DataFrame) -> Figure:
         left.set_ylabel("error on clean test labels")
         left.set_title(f"n = {largest:,}")
         left.legend()
-        right.set_xscale("log")
-        right.set_xlabel("training rows n")
+        scale_samples(right, table["n"])
         right.set_ylabel("error on clean test labels")
         right.set_title("Learning curves")
-        right.legend()
+        right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

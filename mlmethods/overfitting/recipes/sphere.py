@@ -119,6 +119,7 @@ def sphere_kernels(context: RecipeContext) -> None:
 
 def _draw_costs(verdicts: dict[tuple[str, int], Any]) -> Figure:
     from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
+    from mlmethods.overfitting.plots import scale_samples
 
     with style():
         figure, axes = new_figure(size=(8.0, 4.4))
@@ -132,7 +133,7 @@ def _draw_costs(verdicts: dict[tuple[str, int], Any]) -> Figure:
                 label=f"{name}, d = {d}: {verdict.label}",
             )
         axes.axhline(1.0, color=MUTED, lw=1, ls="--")
-        axes.set_xlabel("training rows n")
+        scale_samples(axes, table["n"])
         axes.set_ylabel("E0 - 1: excess cost of the noise")
         axes.set_title("Level is tempered, rising catastrophic, falling benign")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -219,12 +220,13 @@ def _computes(backend: Any, dtype: str) -> bool:
 
 def _draw_flip(tables: dict[str, Any]) -> Figure:
     from mlmethods.common.plotting import new_figure, style
+    from mlmethods.overfitting.plots import scale_samples
 
     with style():
         figure, axes = new_figure(size=(7.2, 4.2))
         for name, table in tables.items():
             axes.loglog(table["n"], table["e0"], marker="o", label=name)
-        axes.set_xlabel("training rows n")
+        scale_samples(axes, _FLIP_SIZES)
         axes.set_ylabel("E0 as computed")
         axes.set_title("One kernel; the arithmetic decides what it seems to cost")
         axes.legend()

@@ -127,7 +127,7 @@ def _draw_trichotomy(costs: dict[str, Any], few: Any, exponential: Any) -> Figur
             axes.loglog(_SIZES, values, marker="o", label=f"eigenvalues {name}")
         axes.loglog(few, exponential, marker="s", label=f"eigenvalues exp(-{_RATE} i)")
         axes.axhline(1.0, color=MUTED, lw=1, ls="--")
-        axes.set_ylim(0.9, 30)
+        axes.set_ylim(0.9, 300)
         axes.set_xlabel("training rows n")
         axes.set_ylabel("E0: test error over noise")
         axes.set_title("Benign falls to 1, tempered stays, catastrophic grows")
