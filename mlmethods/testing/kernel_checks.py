@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ _OF_DIFFERENCES = tuple(
     if kernel.name in (*_RADIAL, "lpq", "sum_power")
 )
 _OF_SEVERAL_PARTS = ("ntk", "sum", "product")
+_ONE_OF_EACH_FAMILY = ("laplace", "lpq", "quadratic", "ntk", "sum")
 _LAPLACE = KERNELS["laplace"]
 
 
@@ -44,6 +45,17 @@ def _data(trial: Trial) -> _Data:
     )
 
 
+def _forms_of_m(kernel: KernelSpec, data: _Data) -> list[tuple[str, Any]]:
+    """Return M in all forms for one kernel a family, in full for the others.
+
+    How M is applied is the family's affair, and each form compiles anew.
+    """
+    full = ("[d, d]", data.M)
+    if kernel.name not in _ONE_OF_EACH_FAMILY:
+        return [full]
+    return [("None", None), ("[d]", data.M_diagonal), full]
+
+
 def _with_coincidences(data: _Data) -> NDArray:
     """Return X with two rows that are centers."""
     X = data.X.copy()
@@ -54,7 +66,7 @@ def _with_coincidences(data: _Data) -> NDArray:
 @check("kernels.pairwise", kernels=_ALL)
 def matches_the_oracle_for_each_form_of_m(trial: Trial, kernel: KernelSpec) -> None:
     data = _data(trial)
-    for label, M in (("None", None), ("[d]", data.M_diagonal), ("[d, d]", data.M)):
+    for label, M in _forms_of_m(kernel, data):
         trial.compare(kernel, data.X, data.Z, M, label=f"with M={label} the result")
 
 
@@ -101,7 +113,7 @@ def passes_nan_on_in_its_row_alone(trial: Trial, kernel: KernelSpec) -> None:
     data = _data(trial)
     X = data.X.copy()
     X[3, 1] = np.nan
-    K = trial.run(kernel, X, data.Z, None)
+    K = trial.run(kernel, X, data.Z, data.M)
     require(np.isnan(K[3]).all(), "a NaN in a row of X did not give NaN in that row")
     others = np.delete(K, 3, axis=0)
     require(np.isfinite(others).all(), "a NaN in a row of X spread to other rows")
@@ -140,7 +152,7 @@ def does_not_depend_on_the_block_size(trial: Trial) -> None:
 @check("kernels.grad", kernels=_ALL)
 def matches_the_gradient_of_the_oracle(trial: Trial, kernel: KernelSpec) -> None:
     data = _data(trial)
-    for label, M in (("None", None), ("[d]", data.M_diagonal), ("[d, d]", data.M)):
+    for label, M in _forms_of_m(kernel, data):
         g = trial.run(kernel, data.X, data.Z, data.alpha, M)
         expected = trial.reference(kernel, data.X, data.Z, data.alpha, M)
         trial.close(g, expected, f"with M={label} the gradient")
@@ -181,7 +193,7 @@ def passes_nan_on_in_its_gradient_alone(trial: Trial, kernel: KernelSpec) -> Non
     data = _data(trial)
     X = data.X.copy()
     X[3, 1] = np.nan
-    g = trial.run(kernel, X, data.Z, data.alpha, None)
+    g = trial.run(kernel, X, data.Z, data.alpha, data.M)
     require(np.isnan(g[3]).any(), "a NaN in a row of X left its gradient finite")
     others = np.delete(g, 3, axis=0)
     require(np.isfinite(others).all(), "a NaN in a row of X spread to other rows")

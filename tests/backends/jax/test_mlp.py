@@ -54,6 +54,7 @@ def test_outputs_are_those_of_numpy(parameterization, scales, rng):
     np.testing.assert_allclose(stacked[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(rng):
     with jax.enable_x64(True):
         model = network("ntk", param_dtype="float64", activation=jnp.tanh, **SCALES)
@@ -90,7 +91,7 @@ def empirical_kernels(model, params, x):
     return np.asarray(ntk)
 
 
-@pytest.mark.parametrize("scales", [{}, SCALES])
+@pytest.mark.parametrize("scales", [pytest.param({}, marks=pytest.mark.slow), SCALES])
 def test_gradients_at_the_start_tend_to_the_neural_tangent_kernel(scales, rng):
     x = rng.normal(size=(4, 5)).astype("float32")
     expected = NTKKernel(depth=2, **scales)(x.astype("float64"), backend="numpy")
