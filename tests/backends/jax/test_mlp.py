@@ -136,5 +136,5 @@ def test_bad_input(given, message):
 
 def test_without_hidden_layers_it_is_linear():
     model = MLP(3, (), 2, rngs=nnx.Rngs(0))
-    x = jnp.eye(3)
+    x = jnp.eye(3, dtype=jnp.float32)
     np.testing.assert_allclose(model(2 * x), 2 * model(x), rtol=1e-5)
