@@ -52,10 +52,11 @@ class OverfittingStudy:
         called `random_state` is set from the stream of the run.
     n_grid : sequence of int
         Numbers of training rows, best five or more that grow geometrically.
-    noise_levels : sequence of float
+    noise_levels : sequence of float, optional
         Variances of the Gaussian noise added to training targets for regression;
         shares of training labels replaced for classification. Best three or more, 0
-        among them.
+        among them. By default 0, half of the variance of the targets and all of it
+        (1 where they are constant), or shares of 0, 0.2 and 0.4.
     n_seeds : int, default=5
         Repetitions, each with its own rows and noise.
     task : {"auto", "regression", "classification"}, default="auto"
@@ -141,7 +142,7 @@ class OverfittingStudy:
         self,
         learner: Any,
         n_grid: Sequence[int],
-        noise_levels: Sequence[float],
+        noise_levels: Sequence[float] | None = None,
         n_seeds: int = 5,
         *,
         task: str = "auto",
@@ -209,6 +210,7 @@ class OverfittingStudy:
         """
         plan = _Plan(self)
         source, targets, task = self._source(X, y, plan)
+        plan.choose_levels(targets, task)
         cells = Cells(
             self.learner,
             task,
@@ -363,31 +365,46 @@ class _Plan:
             check_integer("n_grid", n, minimum=2)
             for n in np.atleast_1d(np.asarray(study.n_grid)).tolist()
         ]
-        levels = [
-            check_real("noise_levels", level, minimum=0) + 0.0
-            for level in np.atleast_1d(np.asarray(study.noise_levels)).tolist()
-        ]
-        for name, values in (("n_grid", sizes), ("noise_levels", levels)):
-            if not values or len(set(values)) < len(values):
-                raise InvalidInputError(
-                    f"{name} must hold different values, at least one, got {values}"
-                )
         check_choice("task", study.task, ("auto", *TASKS))
-        self.n_grid = sorted(sizes)
-        self.levels = sorted(levels)
+        self.n_grid = _different("n_grid", sizes)
+        self.levels: list[float] = []
         self.n_seeds = check_integer("n_seeds", study.n_seeds, minimum=1)
         self.bayes = study.bayes
-        if len(self.levels) < 2 and self.bayes is None:
-            raise InvalidInputError(
-                "noise_levels must hold at least two levels unless bayes is given, got "
-                f"{self.levels}"
-            )
+        if study.noise_levels is not None:
+            levels = [
+                check_real("noise_levels", level, minimum=0) + 0.0
+                for level in np.atleast_1d(np.asarray(study.noise_levels)).tolist()
+            ]
+            self.levels = _different("noise_levels", levels)
+            if len(levels) < 2 and self.bayes is None:
+                raise InvalidInputError(
+                    "noise_levels must hold at least two levels unless bayes is given, "
+                    f"got {levels}"
+                )
         self.max_seconds = np.inf
         if study.max_seconds is not None:
             self.max_seconds = check_real(
                 "max_seconds", study.max_seconds, minimum=0, open_minimum=True
             )
         self.base = seed_sequence(study.random_state)
+
+    def choose_levels(self, targets: NDArray, task: str) -> None:
+        """Choose noise levels for these targets if none were given."""
+        if self.levels:
+            return
+        if task == "classification":
+            self.levels = [0.0, 0.2, 0.4]
+            return
+        variance = float(np.var(targets)) or 1.0
+        self.levels = [0.0, variance / 2, variance]
+
+
+def _different(name: str, values: list[Any]) -> list[Any]:
+    if not values or len(set(values)) < len(values):
+        raise InvalidInputError(
+            f"{name} must hold different values, at least one, got {values}"
+        )
+    return sorted(values)
 
 
 def _stored(

@@ -573,3 +573,24 @@ def test_bad_problems():
         Problem(sample=3)
     with pytest.raises(InvalidInputError, match="d must be"):
         sphere_problem(1)
+
+
+@pytest.mark.parametrize(
+    ("y", "levels"),
+    [
+        (np.linspace(-3.0, 3.0, 200), [0.0, 1.515, 3.030]),
+        (np.arange(200) % 2 == 0, [0.0, 0.2, 0.4]),
+    ],
+)
+def test_noise_levels_are_chosen_for_the_targets(y, levels):
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    kernel = LaplaceKernel(bandwidth=1.0)
+    study = OverfittingStudy(kernel, [8, 16], n_seeds=1, backend="numpy")
+    found = sorted(study.run(X, y).table["noise"].unique())
+    np.testing.assert_allclose(found, levels, atol=1e-3)
+
+
+def test_constant_targets_of_a_problem_get_noise_of_variance_one():
+    study = OverfittingStudy(LaplaceKernel(bandwidth=1.0), [8, 16], n_seeds=1)
+    table = study.run(sphere_problem(3)).table
+    assert sorted(table["noise"].unique()) == [0.0, 0.5, 1.0]
