@@ -34,6 +34,7 @@ MODULES = (
     "mlmethods_jax.overfitting.theory",
     "mlmethods_jax.random",
     "mlmethods_jax.sharding",
+    "mlmethods_jax.solvers.path",
     "mlmethods_jax.testing",
     "mlmethods_jax.training",
 )

@@ -331,12 +331,12 @@ def test_damaged_binary_files(binary_version, content, fragment) -> None:
 
 def test_the_names_of_the_classes(python_version, binary_version, write) -> None:
     write(f"{PYTHON}/batches.meta", pickled({b"label_names": [b"cat"]}))
-    with pytest.raises(DataFormatError, match="ten classes, found 1"):
+    with pytest.raises(DataFormatError, match="10 classes, found 1"):
         cifar10_class_names(python_version)
     with pytest.raises(DataFormatError, match="num_cases_per_batch"):
         load_cifar10(python_version, "test")
     write(f"{BINARY}/batches.meta.txt", "cat\ndog\n")
-    with pytest.raises(DataFormatError, match="ten classes, found 2"):
+    with pytest.raises(DataFormatError, match="10 classes, found 2"):
         cifar10_class_names(binary_version)
 
 

@@ -20,8 +20,6 @@ from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope, working
 __all__ = [
     "InverseDiagonals",
     "RidgePathArrays",
-    "device_inverse_diagonals",
-    "device_path",
     "inverse_diagonals",
     "ridge_path",
 ]
