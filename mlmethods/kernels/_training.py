@@ -112,7 +112,7 @@ def read_regs(name: str, regs: Any) -> NDArray:
     if bad.any():
         k = int(bad.argmax())
         raise InvalidInputError(
-            f"{name} must be finite numbers >= 0, got {name}[{k}]={values[k]!r}"
+            f"{name} must be finite numbers >= 0, got {name}[{k}]={values[k].item()}"
         )
     return values
 

@@ -334,7 +334,9 @@ def _numbers(name: str, values: ArrayLike) -> NDArray:
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         first = int((~np.isfinite(array)).argmax())
-        raise SpectrumError(f"{name} must be finite, got {array[first]!r} at {first}")
+        raise SpectrumError(
+            f"{name} must be finite, got {float(array[first])} at {first}"
+        )
     return array
 
 
@@ -343,6 +345,6 @@ def _levels(name: str, values: ArrayLike) -> NDArray:
     if (array < 0).any():
         first = int((array < 0).argmax())
         raise SpectrumError(
-            f"{name} must be >= 0, got {array[first]!r} at level {first}"
+            f"{name} must be >= 0, got {float(array[first])} at level {first}"
         )
     return array

@@ -472,7 +472,7 @@ def _broadcast(**arguments: ArrayLike) -> list[NDArray]:
         wrong = ~(np.isfinite(array) & within(array))
         if wrong.any():
             raise InvalidInputError(
-                f"{name} must be finite and {text}, got {array[wrong].flat[0]!r}"
+                f"{name} must be finite and {text}, got {float(array[wrong].flat[0])}"
             )
         arrays.append(array)
     try:
