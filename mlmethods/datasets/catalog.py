@@ -138,6 +138,18 @@ _BUNDLED = (
         layouts=("cifar-10-batches-py", "cifar-10-batches-bin"),
     ),
     Entry(
+        name="cifar-100",
+        kind="images",
+        source="University of Toronto",
+        license="stated by the publisher",
+        provider=(
+            "Download cifar-100-python.tar.gz or cifar-100-binary.tar.gz from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html and unpack it into a data "
+            "root."
+        ),
+        layouts=("cifar-100-python", "cifar-100-binary"),
+    ),
+    Entry(
         name="stl-10",
         kind="images",
         source="Stanford University",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlmethods.datasets.catalog import lookup
-from mlmethods.datasets.cifar import load_cifar10
+from mlmethods.datasets.cifar import load_cifar10, load_cifar100
 from mlmethods.datasets.locate import find_data
 from mlmethods.datasets.stl import load_stl10
 from mlmethods.datasets.svhn import load_svhn
@@ -20,7 +20,12 @@ __all__ = ["load_images", "read_idx"]
 
 _MNIST_SIDE = 28
 _IDX_UNSIGNED_BYTE = 8
-_PUBLISHED = {"cifar-10": load_cifar10, "stl-10": load_stl10, "svhn": load_svhn}
+_PUBLISHED = {
+    "cifar-10": load_cifar10,
+    "cifar-100": load_cifar100,
+    "stl-10": load_stl10,
+    "svhn": load_svhn,
+}
 _IDX_SETS = ("fashion-mnist", "mnist")
 _IDX_STEMS = {"train": "train", "test": "t10k"}
 
@@ -35,8 +40,8 @@ def load_images(
     name : str
         ``"mnist-5k"`` (5,000 of the MNIST digits, 28 x 28), ``"digits"``
         (scikit-learn's, 8 x 8, whose 17 grey levels are spread over 0..255),
-        ``"fashion-mnist"`` or ``"mnist"`` (28 x 28), ``"cifar-10"``, ``"stl-10"`` or
-        ``"svhn"``.
+        ``"fashion-mnist"`` or ``"mnist"`` (28 x 28), ``"cifar-10"``,
+        ``"cifar-100"`` (with its fine labels), ``"stl-10"`` or ``"svhn"``.
     root : path-like or None
         A folder to look in first.
     split : {"all", "train", "test"}
