@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mlmethods.datasets.attributes import read_lines
-from mlmethods.datasets.layouts import check_md5, check_split, find_layout
 from mlmethods.common.unpickling import (
     NumbersUnpickler,
     PickledArray,
     as_text,
     load_numbers,
 )
+from mlmethods.datasets.attributes import read_lines
+from mlmethods.datasets.layouts import check_md5, check_split, find_layout
 from mlmethods.errors import DataFormatError, InvalidInputError
 
 __all__ = [
