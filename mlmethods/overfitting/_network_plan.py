@@ -155,6 +155,7 @@ class Data:
 def check_data(
     study: InterpolationStudy, plan: Plan, X: Any, y: Any, X_test: Any, y_test: Any
 ) -> Data:
+    """Return the checked rows, and the test set given or split off."""
     if (X_test is None) != (y_test is None):
         raise InvalidInputError("X_test and y_test must be given together")
     rows, labels = check_rows(X, y)

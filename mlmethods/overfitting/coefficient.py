@@ -143,8 +143,6 @@ def overfitting_coefficient(
     >>> found.ci[0] < 5 / 3 < found.ci[1], found.resolved
     (True, True)
     """
-    from scipy import stats
-
     check_choice("method", method, _METHODS)
     level = check_real(
         "level", level, minimum=0, maximum=1, open_minimum=True, open_maximum=True
@@ -165,22 +163,12 @@ def overfitting_coefficient(
     elif method == "loo":
         rows = np.asarray(found.e0_rows, dtype=np.float64)
     else:
-        model = KernelRidge(kernel, reg=reg + jitter, on_singular="pinv", **shared)
-        with warnings.catch_warnings():
-            # `resolved` says it.
-            warnings.simplefilter("ignore", EffectiveRidgeWarning)
-            # The columns M k(x) are the coefficients of a fit to the columns k(x).
-            model.fit(X, kernel(X, X_test, backend=backend, dtype="float64"))
-        rows = 1 + np.sum(np.asarray(model.dual_coef_, dtype=np.float64) ** 2, axis=0)
+        columns = kernel(X, X_test, backend=backend, dtype="float64")
+        rows = _at_new_rows(kernel, X, columns, reg + jitter, shared)
         value = float(rows.mean())
-    ci = (np.nan, np.nan)
-    if len(rows) > 1 and np.isfinite(rows).all():
-        error = rows.std(ddof=1) / np.sqrt(len(rows))
-        reach = float(stats.norm.ppf(0.5 + level / 2) * error)
-        ci = (value - reach, value + reach)
     return OverfittingCoefficient(
         value=float(value),
-        ci=ci,
+        ci=_jackknife(value, rows, level),
         resolved=found.resolved,
         method=method,
         kappa=found.kappa,
@@ -188,3 +176,28 @@ def overfitting_coefficient(
         n=len(np.asarray(X)),
         rows=rows,
     )
+
+
+def _at_new_rows(
+    kernel: Kernel, X: ArrayLike, columns: NDArray, reg: float, settings: Any
+) -> NDArray:
+    """Return ``1 + |M k(x)|^2`` for the columns k(x)."""
+    model = KernelRidge(kernel, reg=reg, on_singular="pinv", **settings)
+    with warnings.catch_warnings():
+        # `resolved` says it.
+        warnings.simplefilter("ignore", EffectiveRidgeWarning)
+        # The columns M k(x) are the coefficients of a fit to the columns k(x).
+        model.fit(X, columns)
+    coefficients = np.asarray(model.dual_coef_, dtype=np.float64)
+    return 1 + np.sum(coefficients**2, axis=0)
+
+
+def _jackknife(value: float, rows: NDArray, level: float) -> tuple[float, float]:
+    """Return the interval of a mean over rows; NaN where there is none."""
+    from scipy import stats
+
+    if len(rows) < 2 or not np.isfinite(rows).all():
+        return (np.nan, np.nan)
+    error = rows.std(ddof=1) / np.sqrt(len(rows))
+    reach = float(stats.norm.ppf(0.5 + level / 2) * error)
+    return (value - reach, value + reach)

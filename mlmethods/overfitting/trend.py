@@ -109,6 +109,8 @@ def kernel_verdict(
     import pandas as pd
 
     n_seeds = check_integer("n_seeds", n_seeds, minimum=1)
+    if hasattr(X, "toarray"):
+        raise InvalidInputError("X must be dense, got a sparse matrix; use X.toarray()")
     rows = None if isinstance(X, Problem) else np.asarray(X)
     if rows is not None and rows.ndim != 2:
         raise InvalidInputError(

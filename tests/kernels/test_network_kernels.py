@@ -291,8 +291,10 @@ def test_values_under_jit_vmap_and_differentiation(rng):
 def test_new_numbers_compile_nothing(rng):
     X = jnp.asarray(rng.normal(size=(5, 3)), "f4")
     kernels.pairwise(NTKKernel(b_std=0.1).to_spec(), X)
+    other = NTKKernel(w_std=1.1, b_std=0.0)
     with compile_guard(max_compiles=0):
-        kernels.pairwise(NTKKernel(w_std=1.1, b_std=0.0).to_spec(), X)
+        K = kernels.pairwise(other.to_spec(), X)
+    assert_allclose(K, other(np.asarray(X), backend="numpy"), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [NNGPKernel, NTKKernel])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from mlmethods.errors import InvalidInputError
 from mlmethods.kernels import GaussianKernel, KernelRidge, LaplaceKernel
@@ -103,6 +104,9 @@ def test_bad_settings(changes: dict, fragment: str) -> None:
     ("X", "n_grid", "fragment"),
     [
         (np.zeros(5), None, "X must have shape"),
+        (scipy.sparse.eye(120), None, "X must be dense"),
+        (np.full((120, 2), np.nan), None, "X must be finite"),
+        (np.full((120, 2), "a"), None, "array of real numbers"),
         (np.zeros((90, 2)), None, "at least 96 rows"),
         (np.zeros((100, 2)), (200,), "at most the number of rows 100"),
     ],

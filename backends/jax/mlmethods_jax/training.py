@@ -167,6 +167,17 @@ def _number_of_rows(data: PyTree, num_rows: int | None, gather: Gather | None) -
     return num_rows
 
 
+def _number_of_steps(num_steps: int | None, epochs: int | None, per_epoch: int) -> int:
+    if (num_steps is None) == (epochs is None):
+        raise InvalidInputError(
+            f"one of num_steps and epochs must be given, got num_steps={num_steps} "
+            f"and epochs={epochs}"
+        )
+    if epochs is not None:
+        return check_positive("epochs", epochs) * per_epoch
+    return check_positive("num_steps", num_steps)
+
+
 def fit_loop(
     step: TrainStep,
     state: TrainState,
@@ -239,15 +250,7 @@ def fit_loop(
         raise InvalidInputError(
             f"batch_size must be at most the number of rows {size}, got {batch_size}"
         )
-    if (num_steps is None) == (epochs is None):
-        raise InvalidInputError(
-            f"one of num_steps and epochs must be given, got num_steps={num_steps} "
-            f"and epochs={epochs}"
-        )
-    if epochs is not None:
-        total = check_positive("epochs", epochs) * (size // batch_size)
-    else:
-        total = check_positive("num_steps", num_steps)
+    total = _number_of_steps(num_steps, epochs, size // batch_size)
     log_every = check_positive("log_every", log_every)
     chunk = (
         log_every if scan_chunk is None else check_positive("scan_chunk", scan_chunk)
