@@ -7,12 +7,15 @@ from the builtin that a caller would expect to catch.
 import numpy as np
 
 __all__ = [
+    "AccountantMismatchError",
+    "AdjacencyError",
     "BackendLoadError",
     "BackendNotFoundError",
     "BackendWarning",
     "CheckpointError",
     "ConfigError",
     "ConformanceError",
+    "CrossExampleLayerError",
     "DataFormatError",
     "DatasetNotFoundError",
     "DivergenceError",
@@ -26,6 +29,7 @@ __all__ = [
     "NotPositiveDefiniteError",
     "NumericalWarning",
     "OperationNotSupportedError",
+    "PrivacyBudgetExceededError",
     "ReproductionFailed",
     "SamplerError",
     "SingularKernelError",
@@ -71,6 +75,22 @@ class DuplicateInputsError(MLMethodsError, ValueError):
 
 class SpectrumError(MLMethodsError, ValueError):
     """Eigenvalues are negative or not finite, or have no solution for these numbers."""
+
+
+class PrivacyBudgetExceededError(MLMethodsError, ValueError):
+    """A step would spend more privacy than its budget; it was not taken."""
+
+
+class AdjacencyError(MLMethodsError, ValueError):
+    """A guarantee was asked for that the relation between neighbors does not give."""
+
+
+class AccountantMismatchError(MLMethodsError, ValueError):
+    """A release does not belong to the mechanism that an account was opened for."""
+
+
+class CrossExampleLayerError(MLMethodsError, ValueError):
+    """A layer mixes the examples of a batch, so that no example has its own gradient."""
 
 
 class DivergenceError(MLMethodsError, ArithmeticError):

@@ -18,6 +18,12 @@ from mlmethods.interfaces.backend import (
 from mlmethods.interfaces.events import Callback, Event
 from mlmethods.interfaces.kernel import KERNEL_NAMES, Kernel, KernelSpec
 from mlmethods.interfaces.model import Model, Predictor
+from mlmethods.interfaces.privacy import (
+    Adjacency,
+    GradientMechanism,
+    PrivacyMechanism,
+    PrivacySpent,
+)
 from mlmethods.interfaces.results import (
     SampleResult,
     SampleStatus,
@@ -29,6 +35,7 @@ __all__ = [
     "API_VERSION",
     "KERNEL_NAMES",
     "OPS",
+    "Adjacency",
     "Array",
     "ArrayLike",
     "Backend",
@@ -36,6 +43,7 @@ __all__ = [
     "Callback",
     "Center",
     "Event",
+    "GradientMechanism",
     "Kernel",
     "KernelOps",
     "KernelSpec",
@@ -45,7 +53,9 @@ __all__ = [
     "NDArray",
     "NeuralOps",
     "Predictor",
+    "PrivacyMechanism",
     "PrivacyOps",
+    "PrivacySpent",
     "PyTree",
     "SampleResult",
     "SampleStatus",

@@ -25,6 +25,7 @@ __all__ = ["JaxBackend", "backend"]
 _ENGINES = {
     "kernels": "mlmethods_jax.solvers.eigenpro",
     "overfitting": "mlmethods_jax.overfitting.engine",
+    "privacy": "mlmethods_jax.privacy.engine",
     "rfm": "mlmethods_jax.rfm.engine",
 }
 

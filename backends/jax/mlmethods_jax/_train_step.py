@@ -14,7 +14,7 @@ import optax
 from jax import lax
 
 from mlmethods.errors import InvalidInputError
-from mlmethods.interfaces import Array, Key, PyTree
+from mlmethods.interfaces import Array, GradientMechanism, Key, PyTree
 from mlmethods_jax.random import STREAM_DROPOUT, STREAM_NOISE, stream
 
 __all__ = [
@@ -29,26 +29,6 @@ __all__ = [
 
 LossFn = Callable[[PyTree, PyTree, Key], Array]
 """``loss_fn(params, batch, key)``: the mean over the batch, or one loss an example."""
-
-
-class GradientMechanism(Protocol):
-    """What turns per-example gradients into the gradient that the optimizer sees.
-
-    ``randomize`` is called once a microbatch, each time with a key of its own, and
-    returns a sum over the examples where ``mask`` is True. The step divides the total
-    by their number, unless the mechanism also has ``finalize(key, total, count, state)
-    -> (gradient, state)``: called once a step, the place for noise on the sum.
-    """
-
-    def init(self, params: PyTree) -> PyTree:
-        """Return the initial state."""
-        ...
-
-    def randomize(
-        self, key: Key, per_example: PyTree, mask: Array, state: PyTree
-    ) -> tuple[PyTree, PyTree]:
-        """Return the sum of what is released of gradients [b, ...], and the state."""
-        ...
 
 
 @functools.partial(
