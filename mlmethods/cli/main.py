@@ -16,6 +16,7 @@ from mlmethods.cli import (
     info,
     methods,
     overfitting,
+    privacy,
     reproduce,
     rfm,
 )
@@ -57,6 +58,7 @@ bench.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(rfm.app, name="rfm")
 app.add_typer(overfitting.app, name="overfitting")
+app.add_typer(privacy.app, name="privacy")
 
 
 def run() -> None:

@@ -54,5 +54,15 @@ METHODS = (
         ),
         url="https://arxiv.org/abs/2207.06569",
     ),
+    Method(
+        name="privacy",
+        title="Directional privacy",
+        package="mlmethods.privacy",
+        paper=(
+            "Faustini, Fernandes, Tonni, McIver, Dras: Directional Privacy for Deep "
+            "Learning. arXiv:2211.04686 (2022)"
+        ),
+        url="https://arxiv.org/abs/2211.04686",
+    ),
 )
 """Every method that is finished; a new one is one entry here."""

@@ -8,11 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlmethods.common.rng import generator
-from mlmethods.common.validation import check_integer, check_real
+from mlmethods.common.validation import check_choice, check_integer, check_real
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import ArrayLike, NDArray
 
-__all__ = ["FriedmanRanks", "Interval", "bootstrap_ci", "friedman_ranks"]
+__all__ = [
+    "FriedmanRanks",
+    "Interval",
+    "auc",
+    "bootstrap_ci",
+    "clopper_pearson",
+    "friedman_ranks",
+    "roc_curve",
+    "tpr_at_fpr",
+]
+
+
+# Names of SciPy's alternatives: a lower end is the interval of "greater".
+_SIDES = {"both": "two-sided", "lower": "greater", "upper": "less"}
 
 
 class Interval(NamedTuple):
@@ -212,6 +225,145 @@ def friedman_ranks(
     )
 
 
+def clopper_pearson(
+    successes: int, trials: int, *, level: float = 0.95, side: str = "both"
+) -> Interval:
+    """Return the exact interval of a probability from independent trials.
+
+    Parameters
+    ----------
+    successes, trials : int
+        How many of how many.
+    level : float
+        Confidence, in (0, 1): at least this for every probability.
+    side : {"both", "lower", "upper"}
+        ``"lower"`` puts all of the confidence into the lower end, and the upper is 1;
+        ``"upper"`` the other way round.
+
+    Returns
+    -------
+    Interval
+        The share of successes and the two ends.
+
+    Raises
+    ------
+    InvalidInputError
+        If `trials` is below 1 or `successes` not in 0..trials.
+
+    References
+    ----------
+    C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated
+    in the case of the binomial", Biometrika 26 (1934).
+
+    Examples
+    --------
+    >>> from mlmethods.common.statistics import clopper_pearson
+    >>> [round(x, 4) for x in clopper_pearson(2, 10)]
+    [0.2, 0.0252, 0.5561]
+    """
+    from scipy.stats import binomtest
+
+    trials = check_integer("trials", trials, minimum=1)
+    successes = check_integer("successes", successes, minimum=0, maximum=trials)
+    check_choice("side", side, _SIDES)
+    test = binomtest(successes, trials, alternative=_SIDES[side])
+    low, high = test.proportion_ci(_level(level), method="exact")
+    return Interval(successes / trials, float(low), float(high))
+
+
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return the error rates of every threshold on a score.
+
+    Parameters
+    ----------
+    labels : bool array-like of shape (m,)
+        What is to be found, both values at least once.
+    scores : array-like of shape (m,)
+        Higher says True.
+
+    Returns
+    -------
+    fpr, tpr : float64 ndarray of shape (thresholds + 1,)
+        False and true positive rates, both from 0 to 1.
+
+    Raises
+    ------
+    InvalidInputError
+        If the lengths differ, a score is not finite, or a label is missing.
+
+    Examples
+    --------
+    >>> from mlmethods.common.statistics import roc_curve
+    >>> fpr, tpr = roc_curve([False, True, True], [0.1, 0.4, 0.3])
+    >>> fpr.tolist(), tpr.tolist()
+    ([0.0, 0.0, 0.0, 1.0], [0.0, 0.5, 1.0, 1.0])
+    """
+    from sklearn import metrics
+
+    truth, values = _labelled(labels, scores)
+    fpr, tpr, _ = metrics.roc_curve(truth, values, drop_intermediate=False)
+    return fpr, tpr
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the area under the ROC curve.
+
+    The probability that a True case scores above a False one, ties counting one half.
+
+    Parameters
+    ----------
+    labels : bool array-like of shape (m,)
+        What is to be found, both values at least once.
+    scores : array-like of shape (m,)
+        Higher says True.
+
+    Raises
+    ------
+    InvalidInputError
+        If the lengths differ, a score is not finite, or a label is missing.
+
+    Examples
+    --------
+    >>> from mlmethods.common.statistics import auc
+    >>> auc([False, True, True, False], [0.1, 0.4, 0.1, 0.0])
+    0.875
+    """
+    from sklearn import metrics
+
+    return float(metrics.roc_auc_score(*_labelled(labels, scores)))
+
+
+def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
+    """Return the largest true positive rate at a false positive rate of at most `fpr`.
+
+    Thresholds are those of the sample, without randomizing between two of them.
+
+    Parameters
+    ----------
+    labels : bool array-like of shape (m,)
+        What is to be found, both values at least once.
+    scores : array-like of shape (m,)
+        Higher says True.
+    fpr : float
+        In [0, 1].
+
+    Raises
+    ------
+    InvalidInputError
+        If `fpr` is outside its range, the lengths differ, a score is not finite, or a
+        label is missing.
+
+    Examples
+    --------
+    >>> from mlmethods.common.statistics import tpr_at_fpr
+    >>> tpr_at_fpr([False, True, True, False], [0.1, 0.4, 0.1, 0.0], 0.01)
+    0.5
+    """
+    bound = check_real("fpr", fpr, minimum=0, maximum=1)
+    found_fpr, found_tpr = roc_curve(labels, scores)
+    return float(found_tpr[found_fpr <= bound].max())
+
+
 def _level(level: float) -> float:
     return check_real(
         "level", level, minimum=0, maximum=1, open_minimum=True, open_maximum=True
@@ -238,3 +390,16 @@ def _same_length(name: str, array: NDArray, sample: NDArray) -> NDArray:
             f"{array.shape}"
         )
     return array
+
+
+def _labelled(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
+    values = _sample("scores", scores)
+    truth = _same_length("labels", np.asarray(labels), values)
+    if truth.dtype.kind not in "biu" or not np.isin(truth, (0, 1)).all():
+        raise InvalidInputError(f"labels must be boolean, got {truth.dtype}")
+    truth = truth.astype(bool)
+    if truth.all() or not truth.any():
+        raise InvalidInputError(
+            f"labels must have both values, got {truth.sum()} True of {len(truth)}"
+        )
+    return truth, values

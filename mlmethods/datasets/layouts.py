@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlmethods.datasets.locate import data_roots
+from mlmethods.datasets.catalog import lookup
+from mlmethods.datasets.locate import data_roots, find_data
 from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
 
-__all__ = ["check_md5", "check_split", "find_layout"]
+__all__ = ["check_md5", "check_split", "find_entry", "find_layout"]
 
 
 def check_split(split: str, splits: Sequence[str]) -> None:
@@ -96,3 +97,29 @@ def check_md5(paths: Sequence[Path], published: Mapping[str, str]) -> None:
                 f"{path} is not the published file: its MD5 checksum is {digest}, not "
                 f"{published[path.name]}"
             )
+
+
+def find_entry(name: str, root: str | os.PathLike[str] | None, *, holds: str) -> Path:
+    """Return the folder of a dataset of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        Its full name.
+    root : path-like or None
+        A folder to look in first, which may also be the one with the files.
+    holds : str
+        A pattern of which such a folder has a file.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If it is nowhere; the message says what provides it.
+    """
+    entry = lookup(name)
+    if root is not None and entry is not None:
+        own = Path(root).expanduser()
+        below = any((own / layout).exists() for layout in entry.layouts)
+        if not below and next(own.glob(holds), None) is not None:
+            return own
+    return find_data(name, root)

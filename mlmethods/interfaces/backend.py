@@ -40,12 +40,15 @@ OPS = (
     "linalg.ridge_cg",
     "linalg.eigh",
     "privacy.vmf_sample",
+    "privacy.vmf_cosine",
     "privacy.vmf_log_normalizer",
+    "privacy.log_norm_ratio",
+    "privacy.mean_resultant",
     "privacy.clip_by_norm",
     "nn.attention",
     "nn.discounted_cumsum",
 )
-"""Names of the twelve operations, ``family.operation``."""
+"""Names of the fifteen operations, ``family.operation``."""
 
 Center = Literal["none", "per_output", "pooled"]
 
@@ -227,8 +230,22 @@ class PrivacyOps(Protocol):
         """Draw as `vmf_sample` does, and say how each lane ended."""
         ...
 
+    def vmf_cosine(
+        self, key: Key, p: int, kappa: Array, shape: int | tuple[int, ...] = ()
+    ) -> Array:
+        """Draw cosines ``mu.y`` of such vectors y, without the vectors."""
+        ...
+
     def vmf_log_normalizer(self, p: int, kappa: Array) -> Array:
         """Return ``log C_p(kappa)`` of the density ``C_p exp(kappa mu.y)``."""
+        ...
+
+    def log_norm_ratio(self, p: int, kappa1: Array, kappa2: Array) -> Array:
+        """Return ``log C_p(kappa1) - log C_p(kappa2)`` to full relative precision."""
+        ...
+
+    def mean_resultant(self, p: int, kappa: Array) -> Array:
+        """Return the expected cosine of a draw with its mean direction."""
         ...
 
     def clip_by_norm(self, g: Array, max_norm: Any) -> tuple[Array, Array]:

@@ -20,18 +20,17 @@ Adjacency = Literal["replace_one", "add_remove"]
 
 
 class PrivacyMechanism(Protocol):
-    """The guarantee of one release of one example.
+    """The guarantee of one release of one example."""
 
-    Attributes
-    ----------
-    adjacency : {"replace_one", "add_remove"}
-        The relation between neighbors that the guarantee is about.
-    unit : str
-        What is protected, in words.
-    """
+    @property
+    def adjacency(self) -> Adjacency:
+        """The relation between neighbors that the guarantee is about."""
+        ...
 
-    adjacency: Adjacency
-    unit: str
+    @property
+    def unit(self) -> str:
+        """What is protected, in words."""
+        ...
 
     def pure_epsilon(self) -> float:
         """Return epsilon of pure differential privacy; inf where there is none."""

@@ -162,7 +162,17 @@ class Program(Protocol):
         num_steps: int,
         callback: Callback | None = None,
     ) -> FitOutcome:
-        """Take further steps on the rows of `data`; `key` is the root key of the run."""
+        """Take further steps on the rows of `data`; `key` is the root key of the run.
+
+        An exception that ends it early, a KeyboardInterrupt too, has the attribute
+        ``result``, the outcome of the steps that count as taken.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss is no longer finite; the parameters of its outcome are those
+            before.
+        """
         ...
 
     def outputs(self, state: PyTree, inputs: NDArray) -> NDArray:
@@ -175,6 +185,12 @@ class Program(Protocol):
 
     def gradients(self, state: PyTree, inputs: NDArray, targets: NDArray) -> PyTree:
         """Return the gradient of each row's loss, leaves [n, ...]."""
+        ...
+
+    def release(
+        self, state: PyTree, inputs: NDArray, targets: NDArray, *, key: Key
+    ) -> PyTree:
+        """Return what the mechanism releases of a batch that is exactly these rows."""
         ...
 
     def params(self, state: PyTree) -> PyTree:
@@ -225,6 +241,24 @@ class Engine(Protocol):
         """
         ...
 
+    def pack_key(self, key: Key) -> NDArray:
+        """Return the uint32 words of a key, for comparison and storage."""
+        ...
+
+    def unpack_key(self, words: NDArray) -> Key:
+        """Return the key of these words."""
+        ...
+
+    def network(
+        self, kind: str, shape: tuple[int, ...], num_classes: int, **options: Any
+    ) -> Any:
+        """Return a network by name, ``"mlp"`` or ``"lenet"``, as `program` takes it."""
+        ...
+
+    def optimizer(self, name: str, learning_rate: float) -> Any:
+        """Return an optimizer by name; equal arguments give the same object."""
+        ...
+
     def invert(
         self,
         key: Key,
@@ -239,6 +273,8 @@ class Engine(Protocol):
         """Search inputs whose gradient is near `gradient` (a pytree like params)."""
         ...
 
-    def audit(self, method: str, in_scores: Any, out_scores: Any, **options: Any) -> Any:
+    def audit(
+        self, method: str, in_scores: Any, out_scores: Any, **options: Any
+    ) -> Any:
         """Return an auditing library's lower bound on epsilon from canaries' scores."""
         ...

@@ -26,6 +26,14 @@ def _mean_cosine(p: int, kappa: float) -> float:
     return ratio
 
 
+def _distance_on_the_sphere(w: NDArray, kappa: float) -> float:
+    """Return the Kolmogorov-Smirnov distance of cosines from the law with p = 3."""
+    # In three dimensions the distribution function of mu.y is elementary.
+    law = np.expm1(kappa * (np.sort(w) + 1)) / np.expm1(2 * kappa)
+    steps = np.arange(len(w)) / len(w)
+    return float(np.maximum(law - steps, steps + 1 / len(w) - law).max())
+
+
 def _first_axis(lanes: int, p: int) -> NDArray:
     mu = np.zeros((lanes, p))
     mu[:, 0] = 1.0
@@ -98,10 +106,7 @@ def has_the_exact_law_on_the_sphere(trial: Trial) -> None:
         w = trial.run(trial.key(7), _first_axis(_DRAWS, 3), np.full(_DRAWS, kappa))[
             :, 0
         ].astype(np.float64)
-        # In three dimensions the distribution function of mu.y is elementary.
-        law = np.expm1(kappa * (np.sort(w) + 1)) / np.expm1(2 * kappa)
-        steps = np.arange(_DRAWS) / _DRAWS
-        distance = np.maximum(law - steps, steps + 1 / _DRAWS - law).max()
+        distance = _distance_on_the_sphere(w, kappa)
         require(
             distance < 2.2 / np.sqrt(_DRAWS),
             f"with p=3, kappa={kappa:g} the draws are {distance:.3g} from the exact "
@@ -146,6 +151,82 @@ def reports_the_status_of_each_lane(trial: Trial) -> None:
     require(
         np.array_equal(result.value, same, equal_nan=True),
         "vmf_sample and vmf_sample_with_status draw differently from one key",
+    )
+
+
+@check("privacy.vmf_cosine")
+def has_the_exact_law_of_a_cosine(trial: Trial) -> None:
+    for kappa in (0.5, 20.0):
+        lanes = np.full(_DRAWS, kappa)
+        w = trial.run(trial.key(7), 3, lanes, (_DRAWS,)).astype(np.float64)
+        require(w.shape == (_DRAWS,), f"shape=({_DRAWS},) gave {w.shape}")
+        distance = _distance_on_the_sphere(w, kappa)
+        require(
+            distance < 2.2 / np.sqrt(_DRAWS),
+            f"with p=3, kappa={kappa:g} the cosines are {distance:.3g} from the exact "
+            "distribution function (Kolmogorov-Smirnov)",
+        )
+
+
+@check("privacy.vmf_cosine")
+def has_the_exact_mean_in_many_dimensions(trial: Trial) -> None:
+    for p, kappa in ((10, 20.0), (10_000, 1e4)):
+        w = trial.run(trial.key(p), p, np.full((_DRAWS, 1), kappa), (_DRAWS, 1))
+        mean = _mean_cosine(p, kappa)
+        variance = 1 - mean**2 - (p - 1) * mean / kappa
+        error = np.sqrt(variance / _DRAWS)
+        require(
+            abs(w.astype(np.float64).mean() - mean) < 5 * error,
+            f"with p={p}, kappa={kappa:g} the mean cosine is {w.mean():.6g}, expected "
+            f"{mean:.6g} +- {error:.2g}",
+        )
+
+
+@check("privacy.vmf_cosine")
+def follows_its_key_and_marks_invalid_lanes(trial: Trial) -> None:
+    kappa = np.array([1.0, -1.0, np.nan, np.inf, 0.0])
+    first = trial.run(trial.key(1), 4, kappa, (5,))
+    lanes = np.isnan(first).tolist()
+    require(
+        lanes == [False, True, True, True, False],
+        f"kappa={kappa} gave NaN in the lanes {lanes}",
+    )
+    again = trial.run(trial.key(1), 4, kappa, (5,))
+    require(np.array_equal(first, again, equal_nan=True), "a key gave two draws")
+    other = trial.run(trial.key(2), 4, kappa, (5,))
+    require(first[0] != other[0], "two keys gave equal cosines")
+
+
+@check("privacy.mean_resultant")
+def matches_the_oracle_at_every_dimension(trial: Trial) -> None:
+    kappa = np.array([0.0, 2.0**-10, 1.0, 37.0, 1e3, 1e6, 1e8])
+    for p in (2, 3, 10, 1001, 10**6, 10**7):
+        trial.compare(p, kappa, label=f"with p={p} the mean resultant")
+
+
+@check("privacy.mean_resultant")
+def matches_the_closed_form_on_the_sphere(trial: Trial) -> None:
+    kappa = np.array([0.5, 2.0, 40.0])
+    expected = 1 / np.tanh(kappa) - 1 / kappa
+    trial.close(trial.run(3, kappa), expected, "with p=3 the mean resultant")
+
+
+@check("privacy.log_norm_ratio")
+def matches_the_oracle_for_far_and_near_concentrations(trial: Trial) -> None:
+    first = np.array([0.0, 1.0, 500.0, 1e6, 1.0])
+    second = np.array([2.0**-10, 1.5, 500.25, 1e3, 1.0])
+    for p in (2, 3, 1001, 10**7):
+        trial.compare(p, first, second, label=f"with p={p} the log ratio")
+
+
+@check("privacy.log_norm_ratio")
+def loses_no_digits_of_a_small_difference(trial: Trial) -> None:
+    first, second = np.array([2.0]), np.array([2.0 + 2.0**-12])
+    # On the sphere C is proportional to k / sinh(k); here by its derivative.
+    middle = (first + second) / 2
+    expected = (1 / np.tanh(middle) - 1 / middle) * (second - first)
+    trial.close(
+        trial.run(3, first, second), expected, "with p=3 the log ratio", rtol=1e-6
     )
 
 

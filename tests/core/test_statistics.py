@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from mlmethods.common.plotting import plot_critical_difference
-from mlmethods.common.statistics import bootstrap_ci, friedman_ranks
+from mlmethods.common.statistics import (
+    auc,
+    bootstrap_ci,
+    clopper_pearson,
+    friedman_ranks,
+    roc_curve,
+    tpr_at_fpr,
+)
 from mlmethods.errors import InvalidInputError
 
 # Table 6 of Demsar (2006): AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 datasets.
@@ -190,3 +197,63 @@ def test_the_figure_joins_what_is_not_told_apart() -> None:
 def test_ranks_that_cannot_be_drawn_are_refused(ranks, width, message) -> None:
     with pytest.raises(InvalidInputError, match=message):
         plot_critical_difference(ranks, width)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (481, 1263)])
+def test_clopper_pearson_by_its_beta_quantiles(k: int, n: int) -> None:
+    both = clopper_pearson(k, n, level=0.9)
+    assert both.estimate == k / n
+    low = 0.0 if k == 0 else stats.beta.ppf(0.05, k, n - k + 1)
+    high = 1.0 if k == n else stats.beta.ppf(0.95, k + 1, n - k)
+    np.testing.assert_allclose(both[1:], [low, high], rtol=1e-8)
+    # one side at 95 % is one end of two sides at 90 %
+    lower, upper = (clopper_pearson(k, n, side=s) for s in ("lower", "upper"))
+    np.testing.assert_allclose(lower[1:], [low, 1], rtol=1e-8)
+    np.testing.assert_allclose(upper[1:], [0, high], rtol=1e-8)
+
+
+def test_clopper_pearson_covers_at_least_its_level() -> None:
+    n, level = 30, 0.9
+    ends = np.array([clopper_pearson(k, n, level=level)[1:] for k in range(n + 1)])
+    for p in np.linspace(0.01, 0.99, 25):
+        inside = (ends[:, 0] <= p) & (p <= ends[:, 1])
+        assert stats.binom.pmf(np.arange(n + 1), n, p)[inside].sum() >= level
+
+
+def test_the_area_under_the_curve_counts_pairs(rng: np.random.Generator) -> None:
+    labels = rng.random(80) < 0.4
+    scores = rng.integers(0, 12, 80) + 2 * labels
+    above = scores[labels][:, None] - scores[~labels][None]
+    pairs = np.mean((above > 0) + 0.5 * (above == 0))
+    assert auc(labels, scores) == pytest.approx(pairs, rel=1e-12)
+    assert auc(labels, -scores) == pytest.approx(1 - pairs, rel=1e-12)
+    fpr, tpr = roc_curve(labels, scores)
+    assert np.trapezoid(tpr, fpr) == pytest.approx(pairs, rel=1e-12)
+    for bound in (0.0, 0.01, 0.1, 0.5, 1.0):
+        cuts = np.append(scores, np.inf)
+        rates = [
+            ((scores >= c)[~labels].mean(), (scores >= c)[labels].mean()) for c in cuts
+        ]
+        best = max(t for f, t in rates if f <= bound)
+        assert tpr_at_fpr(labels, scores, bound) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: clopper_pearson(1, 0), "trials must"),
+        (lambda: clopper_pearson(3, 2), "successes must"),
+        (lambda: clopper_pearson(-1, 2), "successes must"),
+        (lambda: clopper_pearson(1, 2, level=1.0), "level must"),
+        (lambda: clopper_pearson(1, 2, side="left"), "side must"),
+        (lambda: auc([True, True], [1.0, 2.0]), "labels must have both"),
+        (lambda: auc([True, False], [1.0, np.nan]), "scores must be finite"),
+        (lambda: auc([True], [1.0, 2.0]), "labels must have one entry"),
+        (lambda: roc_curve([0.5, 0.1], [1.0, 2.0]), "labels must be boolean"),
+        (lambda: roc_curve([2, 1], [1.0, 2.0]), "labels must be boolean"),
+        (lambda: tpr_at_fpr([True, False], [1.0, 2.0], 1.1), "fpr must"),
+    ],
+)
+def test_bad_rates_are_named(call, message) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        call()

@@ -32,6 +32,7 @@ __all__ = [
     "from_callable",
     "from_linen",
     "from_nnx",
+    "reseed",
 ]
 
 NNX_LAYERS = (nnx.Linear, nnx.LinearGeneral, nnx.Conv)
@@ -125,6 +126,11 @@ class NnxModel(_Network):
     _graphs: dict[bool, Any] = field(repr=False)
     _streams: Any = field(repr=False)
 
+    @property
+    def graphs(self) -> tuple[Any, Any]:
+        """The static parts of the module in training and in evaluation mode."""
+        return self._graphs[True], self._graphs[False]
+
     def init(self, key: Array, sample: Array, /) -> PyTree:
         """Return new parameters; a module that was given built returns its own."""
         del sample
@@ -147,7 +153,7 @@ class NnxModel(_Network):
         """Return the outputs and the state, with the layers' calls through `tap`."""
         module = self.merge(params, state, train)
         if train:
-            _reseed(module, key)
+            reseed(module, key)
         if tap is not None:
             _attach(module, tap)
             return module(x), state
@@ -161,7 +167,8 @@ def _split(module: nnx.Module) -> tuple[Any, PyTree, Any, PyTree]:
     return graph, nnx.to_pure_dict(params), streams, nnx.to_pure_dict(state)
 
 
-def _reseed(module: nnx.Module, key: Any) -> None:
+def reseed(module: nnx.Module, key: Any) -> None:
+    """Let the random streams of a module start from `key`."""
     streams = [
         node for _, node in nnx.iter_graph(module) if isinstance(node, nnx.RngStream)
     ]
@@ -264,7 +271,7 @@ class LinenModel(_Network):
         InvalidInputError
             If the module keeps state and was adapted without variables.
         """
-        variables = self.module.init(key, sample, **self._flags(train=False))
+        variables = self.module.init(key, sample, **self.mode_flags(train=False))
         missing = set(variables) - {"params", "intermediates"} - set(self.state)
         if missing:
             raise InvalidInputError(
@@ -273,7 +280,8 @@ class LinenModel(_Network):
             )
         return variables.get("params", {})
 
-    def _flags(self, *, train: bool) -> dict[str, Any]:
+    def mode_flags(self, *, train: bool) -> dict[str, Any]:
+        """Return the keywords by which the module is told whether it trains."""
         accepted = inspect.signature(self.module.__call__).parameters
         return {
             name: train == when
@@ -319,7 +327,7 @@ class LinenModel(_Network):
                     # streams that a layer asks for by another name fall back to it
                     rngs=None if key is None else {"params": key},
                     mutable=mutable,
-                    **self._flags(train=train),
+                    **self.mode_flags(train=train),
                 )
         except flax_errors.InvalidRngError as error:
             raise InvalidInputError(_KEY_NEEDED) from error

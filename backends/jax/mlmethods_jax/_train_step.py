@@ -167,6 +167,34 @@ def _microbatches(tree: PyTree, size: int, microbatch: int) -> PyTree:
     return jax.tree.map(cut, tree)
 
 
+def _cut_mask(mask: Array | None, size: int, microbatch: int) -> Array | None:
+    """Cut a mask [b] as :func:`_microbatches` cuts rows; what is added is left out."""
+    if mask is None:
+        return None
+    return jnp.pad(mask, (0, -size % microbatch)).reshape(-1, microbatch)
+
+
+def _needed(kept: Array | None, num: int) -> Any:
+    """Return how many of `num` microbatches to go through: to the last kept row.
+
+    The number is traced where there is a mask. Rows that are packed to the front cost
+    what they are, whatever the room is.
+    """
+    if kept is None:
+        return num
+    last = num - jnp.argmax(jnp.any(kept, axis=1)[::-1])
+    return jnp.where(jnp.any(kept), last, 0).astype(jnp.int32)
+
+
+def _at(tree: PyTree, i: Any) -> PyTree:
+    """Return the entry `i` of the leading axis of every leaf."""
+
+    def pick(leaf: Any) -> Array:
+        return lax.dynamic_index_in_dim(leaf, i, keepdims=False)
+
+    return jax.tree.map(pick, tree)
+
+
 def _add(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)
 
@@ -215,27 +243,26 @@ def _accumulated_gradient(
     size = leading_size(batch)
     if microbatch is None:
         total, count, grads = _plain_gradient(loss_fn, params, batch, mask, key)
-    else:
-        if size % microbatch:
-            raise InvalidInputError(
-                f"microbatch must divide the batch size {size}, got {microbatch}"
-            )
-        num = size // microbatch
-        parts = _microbatches((batch, mask), size, microbatch)
-
-        def body(carry: Any, xs: Any) -> tuple[Any, None]:
-            i, (rows, kept) = xs
-            part_key = jax.random.fold_in(key, i)
-            return _add(
-                carry, _plain_gradient(loss_fn, params, rows, kept, part_key)
-            ), None
-
-        first = jax.tree.map(lambda leaf: leaf[0], parts)
-        shapes = jax.eval_shape(
-            functools.partial(_plain_gradient, loss_fn, params), *first, key
+        return _divide((total, grads), jnp.maximum(count, 1))
+    if mask is None and size % microbatch:
+        raise InvalidInputError(
+            f"microbatch must divide the batch size {size}, got {microbatch}"
         )
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        (total, count, grads), _ = lax.scan(body, zeros, (jnp.arange(num), parts))
+    parts = _microbatches(batch, size, microbatch)
+    kept = _cut_mask(mask, size, microbatch)
+
+    def one(i: Any) -> tuple[Array, Array, PyTree]:
+        rows, mask = _at((parts, kept), i)
+        return _plain_gradient(loss_fn, params, rows, mask, jax.random.fold_in(key, i))
+
+    shapes = jax.eval_shape(one, np.int32(0))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, count, grads = lax.fori_loop(
+        0,
+        _needed(kept, -(-size // microbatch)),
+        lambda i, sums: _add(sums, one(i)),
+        zeros,
+    )
     return _divide((total, grads), jnp.maximum(count, 1))
 
 
@@ -253,33 +280,32 @@ def _private_gradient(
     chunk = min(microbatch or size, size)
     num = -(-size // chunk)
     loss_key, noise_key = keys
-    mask = jnp.ones(size, bool) if mask is None else mask
     value_and_grad = _example_value_and_grad(loss_fn, state.params)
     parts = _microbatches(batch, size, chunk)
-    kept = jnp.pad(mask, (0, num * chunk - size)).reshape(num, chunk)
+    needed = _needed(_cut_mask(mask, size, chunk), num)
+    mask = jnp.ones(size, bool) if mask is None else mask
+    kept = _cut_mask(mask, size, chunk)
 
-    def release(mechanism_state: PyTree, xs: Any) -> tuple[PyTree, Any]:
-        i, rows, kept = xs
-        numbers = i * chunk + jnp.arange(chunk)
+    def release(mechanism_state: PyTree, i: Any) -> tuple[PyTree, Any]:
+        rows, mask = _at((parts, kept), i)
+        numbers = i * chunk + jnp.arange(chunk, dtype=jnp.int32)
         row_keys = jax.vmap(jax.random.fold_in, (None, 0))(loss_key, numbers)
         losses, grads = jax.vmap(value_and_grad)(rows, row_keys)
         part, mechanism_state = mechanism.randomize(
-            jax.random.fold_in(noise_key, i), grads, kept, mechanism_state
+            jax.random.fold_in(noise_key, i), grads, mask, mechanism_state
         )
-        loss = jnp.sum(jnp.where(kept, losses, jnp.zeros((), losses.dtype)))
+        loss = jnp.sum(jnp.where(mask, losses, jnp.zeros((), losses.dtype)))
         return mechanism_state, (loss, part)
 
-    def body(carry: Any, xs: Any) -> tuple[Any, None]:
+    def body(i: Any, carry: Any) -> Any:
         mechanism_state, sums = carry
-        mechanism_state, part = release(mechanism_state, xs)
-        return (mechanism_state, _add(sums, part)), None
+        mechanism_state, part = release(mechanism_state, i)
+        return mechanism_state, _add(sums, part)
 
-    xs = (jnp.arange(num), parts, kept)
-    first = jax.tree.map(lambda leaf: leaf[0], xs)
-    shapes = jax.eval_shape(release, state.mechanism_state, first)[1]
+    shapes = jax.eval_shape(release, state.mechanism_state, np.int32(0))[1]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (mechanism_state, (loss, total)), _ = lax.scan(
-        body, (state.mechanism_state, zeros), xs
+    mechanism_state, (loss, total) = lax.fori_loop(
+        np.int32(0), needed, body, (state.mechanism_state, zeros)
     )
     count = jnp.sum(mask, dtype=jnp.int32)
     loss = _divide(loss, jnp.maximum(count, 1))
@@ -309,7 +335,8 @@ def make_train_step(
     optimizer : optax.GradientTransformation
         Turns gradients into updates.
     mechanism : GradientMechanism, optional
-        Receives per-example gradients and returns what the optimizer sees.
+        Receives per-example gradients and returns what the optimizer sees. It is not
+        called for microbatches behind the last row that a mask keeps.
     microbatch : int, optional
         Rows that are differentiated at once. With a mechanism, memory grows with
         ``microbatch`` times the number of parameters, not with the batch.
@@ -320,13 +347,14 @@ def make_train_step(
         ``step(state, batch, key, mask=None) -> (state, metrics)`` with the metrics
         ``loss``, ``grad_norm`` and ``skipped`` (1 where the gradient or the update was
         not finite, and parameters and optimizer state stayed as they were). The loss
-        is never randomised. ``mask`` [b] leaves out padded rows.
+        is never randomised. ``mask`` [b] leaves out padded rows: with rows to keep in
+        front, a step costs what they cost. An empty batch has loss 0.
 
     Raises
     ------
     InvalidInputError
         If `microbatch` is below 1; from the step, if it does not divide the batch where
-        there is no mechanism.
+        there is neither a mechanism nor a mask.
 
     Examples
     --------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from jax import lax
 
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Callback, Event, Key, NDArray, PyTree
+from mlmethods_jax._batches import batch_chunks
 from mlmethods_jax._train_step import (
     GradientMechanism,
     TrainState,
@@ -31,7 +31,6 @@ from mlmethods_jax._train_step import (
     make_train_step,
     per_example_gradients,
 )
-from mlmethods_jax.random import STREAM_DATA, stream
 
 __all__ = [
     "FitInterrupted",
@@ -110,20 +109,29 @@ def _run_chunk(
     state: TrainState,
     data: PyTree,
     rows: Any,
+    sizes: Any,
     count: Any,
     key: Any,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Take the first `count` steps of a chunk of batches rows [chunk, batch]."""
+    """Take the first `count` steps of a chunk of batches rows [chunk, batch].
 
-    def one(state: TrainState, indices: Any) -> tuple[TrainState, dict[str, Any]]:
-        return step(state, gather(data, indices), key)
+    With sizes [chunk], only so many rows of each batch count.
+    """
+
+    def one(state: TrainState, i: Any) -> tuple[TrainState, dict[str, Any]]:
+        batch = gather(data, rows[i])
+        if sizes is None:
+            return step(state, batch, key)
+        mask = jnp.arange(rows.shape[1], dtype=jnp.int32) < sizes[i]
+        state, metrics = step(state, batch, key, mask)
+        return state, {**metrics, "examples": sizes[i]}
 
     def body(i: Any, carry: Any) -> Any:
         state, history = carry
-        state, metrics = one(state, rows[i])
+        state, metrics = one(state, i)
         return state, jax.tree.map(lambda h, m: h.at[i].set(m), history, metrics)
 
-    shapes = jax.eval_shape(one, state, rows[0])[1]
+    shapes = jax.eval_shape(one, state, np.int32(0))[1]
     empty = jax.tree.map(lambda s: jnp.zeros((len(rows), *s.shape), s.dtype), shapes)
     # the trip count is traced: a short last chunk runs the program of the others, so
     # where chunks begin changes no bit of the result
@@ -133,22 +141,6 @@ def _run_chunk(
 @jax.jit
 def _copy(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.copy, tree)
-
-
-@functools.partial(jax.jit, static_argnames="size")
-def _permutation(key: Any, epoch: Any, *, size: int) -> Any:
-    return jax.random.permutation(stream(key, STREAM_DATA, epoch), size)
-
-
-def _batch_rows(key: Any, size: int, batch_size: int, first: int) -> Iterator[NDArray]:
-    """Yield the rows of the batches of steps `first`, `first` + 1, ..."""
-    per_epoch = size // batch_size
-    epoch, start = divmod(first, per_epoch)
-    while True:
-        order = np.asarray(_permutation(key, np.int32(epoch), size=size), np.int32)
-        for i in range(start, per_epoch):
-            yield order[i * batch_size : (i + 1) * batch_size]
-        epoch, start = epoch + 1, 0
 
 
 def _number_of_rows(data: PyTree, num_rows: int | None, gather: Gather | None) -> int:
@@ -187,6 +179,9 @@ def fit_loop(
     num_steps: int | None = None,
     epochs: int | None = None,
     batch_size: int,
+    sampling: str = "shuffle",
+    rate: float | None = None,
+    capacity: int | None = None,
     callback: Callback | None = None,
     log_every: int = 100,
     scan_chunk: int | None = None,
@@ -195,9 +190,10 @@ def fit_loop(
 ) -> FitResult:
     """Train on data that fits on the device.
 
-    Every epoch visits the rows in a new order; rows that do not fill a batch wait for
-    another epoch. Steps run in compiled chunks, with one compilation for a `step`
-    function, its shapes and the length of a chunk.
+    Every epoch visits the rows in a new order, and rows that do not fill a batch wait
+    for another epoch; or each batch includes each row on its own. Steps run in compiled
+    chunks, with one compilation for a `step` function, its shapes and the length of a
+    chunk.
 
     Parameters
     ----------
@@ -214,7 +210,18 @@ def fit_loop(
     num_steps, epochs : int
         How many further steps, or epochs, to take; give one of them.
     batch_size : int
-        Rows in a batch.
+        Rows in a batch; of Poisson batches, their expected number.
+    sampling : {"shuffle", "poisson"}
+        How batches are drawn. ``"poisson"`` includes each row of the data in each batch
+        with probability `rate`, independently; `step` then receives a mask, `loss_fn`
+        must return one loss an example, and the metric ``examples`` says how many rows
+        there were.
+    rate : float, optional
+        Of Poisson batches, ``batch_size / num_rows`` by default. Where the number of
+        rows is private, give the public rate. Another value does not compile again.
+    capacity : int, optional
+        Room in a Poisson batch; the default is exceeded with probability 1e-12 a step
+        at most.
     callback : callable, optional
         Receives a ``"start"`` event, ``"step"`` events with the mean of each metric
         since the last one (of ``skipped`` the sum), and an ``"end"`` event.
@@ -240,13 +247,16 @@ def fit_loop(
     InvalidInputError
         If a number is below 1, both or none of `num_steps` and `epochs` are given, the
         batch size exceeds the rows, `num_rows` exceeds the data, or it is missing
-        where `gather` is given.
+        where `gather` is given; if `sampling` is unknown, or `rate` or `capacity` is
+        out of its range or given for shuffled batches.
+    SamplerError
+        If a Poisson batch exceeds `capacity`; no batch is ever cut.
     FitInterrupted
         On KeyboardInterrupt, after the running chunk, with what was done until then.
     """
     size = _number_of_rows(data, num_rows, gather)
     gather = _take_rows if gather is None else gather
-    if check_positive("batch_size", batch_size) > size:
+    if check_positive("batch_size", batch_size) > size and rate is None:
         raise InvalidInputError(
             f"batch_size must be at most the number of rows {size}, got {batch_size}"
         )
@@ -257,7 +267,15 @@ def fit_loop(
     )
 
     began = time.perf_counter()
-    batches = _batch_rows(key, size, batch_size, int(state.step))
+    draw = batch_chunks(
+        key,
+        sampling=sampling,
+        size=size,
+        batch_size=batch_size,
+        rate=rate,
+        capacity=capacity,
+    )
+    first = int(state.step)
     parts: list[dict[str, NDArray]] = []
     done = logged = 0
 
@@ -291,11 +309,10 @@ def fit_loop(
         emit("start")
         while done < total:
             count = min(chunk, total - done, logged + log_every - done)
-            rows = np.zeros((chunk, batch_size), np.int32)
-            rows[:count] = list(itertools.islice(batches, count))
+            rows, sizes = draw(first + done, count, chunk)
             with _deferred_interrupt() as interrupted:
                 state, metrics = _run_chunk(
-                    step, gather, state, data, rows, np.int32(count), key
+                    step, gather, state, data, rows, sizes, np.int32(count), key
                 )
                 fetched = jax.device_get(metrics)
                 parts.append({name: v[:count] for name, v in fetched.items()})

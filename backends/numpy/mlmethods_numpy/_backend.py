@@ -21,7 +21,7 @@ from mlmethods.interfaces import (
 
 __all__ = ["NumpyBackend", "backend"]
 
-_ENGINES: dict[str, str] = {}
+_ENGINES: dict[str, str] = {"privacy": "mlmethods_numpy.engines.privacy"}
 
 
 def _declines(kernel: KernelSpec, name: str) -> str | None:

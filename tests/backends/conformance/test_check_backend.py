@@ -213,6 +213,29 @@ def vmf_accepts_any_kappa(key, mu, kappa):
     return P.vmf_sample_with_status(key, mu, np.clip(np.nan_to_num(kappa), 0, 1e6))
 
 
+@keeping_signature(P.vmf_cosine)
+def cosine_is_normal(key, p, kappa, shape=()):
+    kappa = np.broadcast_to(kappa, shape)
+    mean = P.mean_resultant(p, kappa)
+    spread = 1 - mean**2 - (p - 1) * mean / np.maximum(kappa, 1e-9)
+    return mean + np.sqrt(np.maximum(spread, 0)) * key.standard_normal(shape)
+
+
+@keeping_signature(P.vmf_cosine)
+def cosine_ignores_its_key(key, p, kappa, shape=()):
+    return P.vmf_cosine(np.random.default_rng(7), p, kappa, shape)
+
+
+@keeping_signature(P.mean_resultant)
+def resultant_is_the_one_of_small_kappa(p, kappa):
+    return np.asarray(kappa) / p
+
+
+@keeping_signature(P.log_norm_ratio)
+def log_ratio_has_the_other_sign(p, kappa1, kappa2):
+    return P.log_norm_ratio(p, kappa2, kappa1)
+
+
 @keeping_signature(P.vmf_log_normalizer)
 def log_normalizer_misses_a_constant(p, kappa):
     return P.vmf_log_normalizer(p, kappa) + np.log(2)
@@ -288,6 +311,10 @@ MUTANTS = [
     ("privacy.vmf_sample", vmf_is_a_normalized_gaussian, "exact distribution function"),
     ("privacy.vmf_sample", vmf_ignores_its_key, "two keys gave equal draws"),
     ("privacy.vmf_sample", vmf_uses_the_global_generator, "two different draws"),
+    ("privacy.vmf_cosine", cosine_is_normal, "exact distribution function"),
+    ("privacy.vmf_cosine", cosine_ignores_its_key, "two keys gave equal cosines"),
+    ("privacy.mean_resultant", resultant_is_the_one_of_small_kappa, "with p=2"),
+    ("privacy.log_norm_ratio", log_ratio_has_the_other_sign, "the log ratio"),
     ("privacy.vmf_log_normalizer", log_normalizer_misses_a_constant, "with p=3"),
     ("privacy.clip_by_norm", clip_divides_by_zero, "clips rows"),
     ("privacy.clip_by_norm", clip_scales_up, "the clipped rows"),

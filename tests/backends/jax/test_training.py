@@ -19,6 +19,7 @@ from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Event
 from mlmethods_jax import training
 from mlmethods_jax.adapters import from_nnx
+from mlmethods_jax.random import STREAM_DATA, stream
 from mlmethods_jax.training import (
     FitInterrupted,
     TrainState,
@@ -283,9 +284,7 @@ def test_the_loop_is_its_steps(data, params):
     state, step = TrainState.create(params, optimizer), jax.jit(_noisy_step())
     losses = []
     for i in range(13):
-        order = jax.random.permutation(
-            training.stream(KEY, training.STREAM_DATA, i // 3), N
-        )
+        order = jax.random.permutation(stream(KEY, STREAM_DATA, i // 3), N)
         rows = np.asarray(order)[4 * (i % 3) : 4 * (i % 3 + 1)]
         batch = {name: values[rows] for name, values in data.items()}
         state, metrics = step(state, batch, KEY)

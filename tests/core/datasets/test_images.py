@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mlmethods.datasets import load_images, read_idx
+from mlmethods.datasets.catalog import lookup
 from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
 
 
@@ -132,6 +133,22 @@ def test_mnist_5k_of_the_installed_package() -> None:
     np.testing.assert_array_equal(np.bincount(labels), np.full(10, 500))
     # Digits are dark at the border and bright in the middle.
     assert images[:, 0].mean() < 1 < 50 < images[:, 10:18, 10:18].mean()
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar-10"])
+def test_names_without_the_hyphen(write, rng, name) -> None:
+    # The binary version: a label, then a red, a green and a blue plane.
+    planes = rng.integers(0, 256, (2, 3, 32, 32)).astype(np.uint8)
+    content = b"".join(
+        bytes([label]) + image.tobytes()
+        for label, image in zip((7, 2), planes, strict=True)
+    )
+    path = write("cifar-10-batches-bin/test_batch.bin", content)
+    images, labels = load_images(name, root=path.parents[1], split="test")
+    np.testing.assert_array_equal(images, planes.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(labels, [7, 2])
+    assert lookup("cifar100") is lookup("cifar-100")
+    assert lookup("stl10") is lookup("stl-10")
 
 
 @pytest.mark.parametrize(

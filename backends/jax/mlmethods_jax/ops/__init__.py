@@ -1,1 +1,1 @@
-"""The twelve operations as jitted JAX functions."""
+"""The fifteen operations as jitted JAX functions."""

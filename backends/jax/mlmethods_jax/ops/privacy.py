@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -22,6 +21,14 @@ from mlmethods_jax.ops._bessel import (
     vmf_log_normalizer,
 )
 from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope
+from mlmethods_jax.ops._rejection import (
+    CANDIDATES,
+    Proposal,
+    TangentHat,
+    first_accepted,
+)
+from mlmethods_jax.ops._rejection import log1p_less as _log1p_less
+from mlmethods_jax.ops._rejection import uniform as _uniform
 
 __all__ = [
     "clip_by_norm",
@@ -33,12 +40,9 @@ __all__ = [
     "vmf_sample_with_status",
 ]
 
-MAX_ROUNDS = 100
-# Six candidates a round leave about 1 lane in 1e4 for a second round.
-_CANDIDATES = 6
 _BLOCK = 1024
 # Below this dimension what is left of z beside mu may be short; project it twice.
-_REPROJECT_BELOW = 1024
+_REPROJECT_BELOW = 64
 
 
 class _Polar(NamedTuple):
@@ -64,37 +68,9 @@ class _Polar(NamedTuple):
 _Parts: TypeAlias = tuple[Array, Array, Array]
 
 
-class _Proposal(NamedTuple):
-    """A rejection sampler: `propose` candidates, and turn one into `parts`."""
-
-    propose: Callable[[Array], tuple[Array, Array]]
-    parts: Callable[[Array], _Parts]
-
-
 def _work_dtype(dtype: np.dtype) -> np.dtype:
     """Return `dtype`, or float32 for the half-width formats."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else np.dtype(dtype)
-
-
-def _uniform(key: Array, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """Return uniform draws in (0, 1], as fine near 0 as the random bits allow."""
-    width = np.dtype(dtype).itemsize * 8
-    bits = jax.random.bits(key, shape, f"uint{width}")
-    return (bits.astype(dtype) + 0.5) * 2.0**-width
-
-
-def _log1p_less(x: Array) -> Array:
-    """Return ``log1p(x) - x`` to full relative precision."""
-    # With r = x / (2 + x), log1p(x) = 2 atanh(r) and x = 2 r / (1 - r).
-    small = (x > -0.5) & (x < 1)
-    near = jnp.where(small, x, 0)
-    r = near / (2 + near)
-    square = r * r
-    terms = 9 if x.dtype == jnp.float32 else 18
-    total = jnp.zeros_like(x)
-    for j in reversed(range(terms)):
-        total = total * square + 1 / (2 * j + 3)
-    return jnp.where(small, r * (2 * square * total - near), jnp.log1p(x) - x)
 
 
 def _sphere(key: Array, kappa: Array) -> _Parts:
@@ -112,7 +88,7 @@ def _sphere(key: Array, kappa: Array) -> _Parts:
     return 1 - versine, versine, jnp.sqrt(versine * (2 - versine))
 
 
-def _circle(kappa: Array) -> _Proposal:
+def _circle(kappa: Array) -> Proposal:
     """Return the wrapped Cauchy proposal for p = 2.
 
     Best and Fisher (1979), with r = (1 + sqrt(1 + 4 kappa^2)) / (2 kappa) and
@@ -128,7 +104,7 @@ def _circle(kappa: Array) -> _Proposal:
 
     def propose(key: Array) -> tuple[Array, Array]:
         key_angle, key_accept = jax.random.split(key)
-        shape = (_CANDIDATES, *kappa.shape)
+        shape = (CANDIDATES, *kappa.shape)
         u = _uniform(key_angle, shape, kappa.dtype)
         sine, _, scale = jax.vmap(halves)(u)
         level = offset[None] + kappa[None] * (2 * sine * sine / scale)
@@ -144,10 +120,10 @@ def _circle(kappa: Array) -> _Proposal:
             2 * sine * jnp.abs(cosine) * jnp.sqrt(1 + spread) / scale,
         )
 
-    return _Proposal(propose, parts)
+    return Proposal(propose, parts)
 
 
-def _log_concave(excess: Array, kappa: Array) -> _Proposal:
+def _log_concave(excess: Array, kappa: Array) -> Proposal:
     """Return the proposal for p >= 4, where the density of w is log-concave.
 
     The density is taken relative to its mode w0, in e = w0 - w. The linear terms cancel
@@ -183,37 +159,7 @@ def _log_concave(excess: Array, kappa: Array) -> _Proposal:
 
     left = -reach * upper / (reach + upper)
     right = reach * lower / (reach + lower)
-    slope_left, slope_right = slope(left), -slope(right)
-    start = left - log_density(left) / slope_left
-    stop = right + log_density(right) / slope_right
-    # The exponential tails end with the support, at these multiples of their scale.
-    end_left, end_right = slope_left * (start + upper), slope_right * (lower - stop)
-    flat = stop - start
-    tail_left = -jnp.expm1(-end_left) / slope_left
-    tail_right = -jnp.expm1(-end_right) / slope_right
-
-    def candidate(position: Array, u: Array) -> tuple[Array, Array]:
-        position = position * (flat + tail_left + tail_right)
-        in_flat = position < flat
-        in_left = position < flat + tail_left
-        depth = -jnp.log(
-            u + (1 - u) * jnp.exp(-jnp.where(in_left, end_left, end_right))
-        )
-        tail = jnp.where(
-            in_left, start - depth / slope_left, stop + depth / slope_right
-        )
-        e = jnp.where(in_flat, start + position, tail)
-        inside = (e > -upper) & (e < lower)
-        log_ratio = log_density(jnp.where(inside, e, 0)) + jnp.where(in_flat, 0, depth)
-        return e, jnp.where(inside, log_ratio, -jnp.inf)
-
-    def propose(key: Array) -> tuple[Array, Array]:
-        key_position, key_depth, key_accept = jax.random.split(key, 3)
-        shape = (_CANDIDATES, *kappa.shape)
-        position = _uniform(key_position, shape, kappa.dtype)
-        depth = _uniform(key_depth, shape, kappa.dtype)
-        e, log_ratio = jax.vmap(candidate)(position, depth)
-        return e, jnp.log(_uniform(key_accept, shape, kappa.dtype)) <= log_ratio
+    hat = TangentHat.of(log_density, slope, (left, right), (-upper, lower))
 
     def parts(e: Array) -> _Parts:
         narrow = mode > 0.5
@@ -221,7 +167,7 @@ def _log_concave(excess: Array, kappa: Array) -> _Proposal:
         cosine = jnp.where(narrow, 1 - versine, mode - e)
         return cosine, versine, jnp.sqrt(versine * (1 + cosine))
 
-    return _Proposal(propose, parts)
+    return Proposal(functools.partial(hat.propose, log_density), parts)
 
 
 def _polar(key: Array, kind: int, excess: Array, kappa: Array, valid: Array) -> _Polar:
@@ -245,21 +191,9 @@ def _polar(key: Array, kind: int, excess: Array, kappa: Array, valid: Array) -> 
         return _Polar(*_sphere(key, kappa), valid, jnp.int32(1))
     proposal = _circle(kappa) if kind == 2 else _log_concave(excess, kappa)
 
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        rounds, done, _ = state
-        return (rounds < MAX_ROUNDS) & ~jnp.all(done)
-
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        rounds, done, value = state
-        candidates, accepted = proposal.propose(jax.random.fold_in(key, rounds))
-        first = jnp.argmax(accepted, axis=0)[None]
-        chosen = jnp.take_along_axis(candidates, first, axis=0)[0]
-        hit = jnp.any(accepted, axis=0) & ~done
-        return rounds + 1, done | hit, jnp.where(hit, chosen, value)
-
-    start = (jnp.int32(0), ~valid, jnp.zeros_like(kappa))
-    rounds, done, value = jax.lax.while_loop(unfinished, step, start)
-    return _Polar(*proposal.parts(value), done & valid, rounds)
+    value, done, rounds = first_accepted(key, proposal.propose, kappa, valid)
+    cosine, versine, sine = proposal.parts(value)
+    return _Polar(cosine, versine, sine, done, rounds)
 
 
 def _valid_kappa(kappa: Array) -> Array:
@@ -306,6 +240,20 @@ def _tangent(key: Array, unit: Array) -> tuple[Array, Array]:
     return u, length
 
 
+def _combine(key: Array, mu: Array, size: Array, polar: _Polar) -> tuple[Array, Array]:
+    """Return draws about directions of length `size`, and the lengths of tangents.
+
+    Neither the unit vector nor the tangent is stored: what is left of a normal vector u
+    beside mu is u less a multiple of mu, and never short in many dimensions.
+    """
+    u = jax.random.normal(key, mu.shape, mu.dtype)
+    along = _sum_last(u * mu) / size
+    length = jnp.sqrt(_sum_last(u * u) - along * along)
+    part = polar.sine / length
+    rest = (polar.cosine - part * along) / size
+    return rest[..., None] * mu + part[..., None] * u, length
+
+
 @jax.jit
 def _sample(key: Array, mu: Array, kappa: Array) -> SampleResult:
     dtype = mu.dtype
@@ -314,11 +262,15 @@ def _sample(key: Array, mu: Array, kappa: Array) -> SampleResult:
     kappa = jnp.broadcast_to(kappa.astype(work), mu.shape[:-1])
     unit, largest = _scaled(mu)
     valid = _valid_kappa(kappa) & (largest > 0) & (largest < jnp.inf)
-    unit = unit / jnp.sqrt(_sum_last(unit * unit))[..., None]
+    size = jnp.sqrt(_sum_last(unit * unit))
     key_cosine, key_tangent = jax.random.split(key)
     polar = _polar(key_cosine, min(p, 4), jnp.asarray(p - 3, work), kappa, valid)
-    tangent, length = _tangent(key_tangent, unit)
-    value = polar.cosine[..., None] * unit + polar.sine[..., None] * tangent
+    if p < _REPROJECT_BELOW:
+        unit = unit / size[..., None]
+        tangent, length = _tangent(key_tangent, unit)
+        value = polar.cosine[..., None] * unit + polar.sine[..., None] * tangent
+    else:
+        value, length = _combine(key_tangent, unit, size, polar)
     accepted = polar.accepted & (length > 0)
     failed = jnp.where(valid, SampleStatus.MAX_ROUNDS, SampleStatus.INVALID_PARAMETERS)
     return SampleResult(

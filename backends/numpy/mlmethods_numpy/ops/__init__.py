@@ -1,1 +1,1 @@
-"""The twelve operations in NumPy and SciPy, float64."""
+"""The fifteen operations in NumPy and SciPy, float64."""

@@ -195,13 +195,13 @@ def log_norm_ratio(p: int, kappa1: Any, kappa2: Any) -> np.ndarray:
             np.asarray(kappa1, np.float64), np.asarray(kappa2, np.float64)
         )
     )
-    far = _evaluate(p, second)[1] - _evaluate(p, first)[1]
     # Close arguments: Gauss-Legendre on A. Its poles are imaginary, of modulus above
     # p/2; within a quarter of their distance 12 nodes are exact to float64.
     middle, radius = (first + second) / 2, (second - first) / 2
+    close = np.abs(radius) <= np.hypot(middle, p / 2) / 4
+    ratio = np.empty(middle.shape)
+    ratio[~close] = _evaluate(p, second[~close])[1] - _evaluate(p, first[~close])[1]
     offsets, weights = np.polynomial.legendre.leggauss(12)
-    near = radius * sum(
-        weight * _evaluate(p, middle + radius * offset)[0]
-        for offset, weight in zip(offsets, weights, strict=True)
-    )
-    return np.where(np.abs(radius) <= np.hypot(middle, p / 2) / 4, near, far)
+    nodes = middle[close] + np.multiply.outer(offsets, radius[close])
+    ratio[close] = radius[close] * (weights @ _evaluate(p, nodes)[0])
+    return ratio

@@ -1,0 +1,1 @@
+"""Engines of methods in NumPy."""
