@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -125,7 +124,8 @@ def canary_epsilon(
     Parameters
     ----------
     mechanism : PrivacyMechanism
-        One of this package. With several groups of parameters, the first is audited.
+        One of this package, for one direction; take one with numbers for several groups
+        apart with its ``parts(dimensions)``, and audit each part.
     p : int
         Dimension of what is released, at least 2.
     n : int
@@ -457,8 +457,11 @@ def _engine_bound(
 
 
 def _significance(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise InvalidInputError(f"significance must be in (0, 0.5), got {value!r}")
-    if not 0 < value < 0.5:
-        raise InvalidInputError(f"significance must be in (0, 0.5), got {value}")
-    return float(value)
+    return check_real(
+        "significance",
+        value,
+        minimum=0,
+        maximum=0.5,
+        open_minimum=True,
+        open_maximum=True,
+    )

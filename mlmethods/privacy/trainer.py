@@ -10,11 +10,7 @@ import numpy as np
 
 from mlmethods.backend import get_backend
 from mlmethods.common.validation import check_integer, check_real
-from mlmethods.errors import (
-    CheckpointError,
-    InvalidInputError,
-    OperationNotSupportedError,
-)
+from mlmethods.errors import CheckpointError, InvalidInputError
 from mlmethods.interfaces import (
     ArrayLike,
     Backend,
@@ -74,7 +70,7 @@ def make_private(
         neighbors replace one example.
     microbatch : int, optional
         Rows that are differentiated at once, a divisor of `batch_size`: memory grows
-        with it times the number of parameters. 64 at most by default.
+        with it times the number of parameters. 32 at most by default.
     target_epsilon, delta : float, optional
         The budget; give both. What would exceed it is refused before the first step.
     callbacks : sequence of callable
@@ -131,11 +127,6 @@ def make_private(
     )
     chosen = get_backend(backend, "engine:privacy")
     engine: Engine = chosen.engine("privacy")
-    if not hasattr(engine, "program"):
-        raise OperationNotSupportedError(
-            f"the backend {chosen.info.name!r} does not train networks; use "
-            "backend='jax'"
-        )
     return DPTrainer(
         engine.program(model, optimizer, mechanism.config(), settings.config, loss),
         settings,

@@ -397,3 +397,40 @@ def test_bad_arguments_of_a_training_audit_are_named(rng, changes, message) -> N
     }
     with pytest.raises(InvalidInputError, match=message):
         train_audit(**{**good, **changes})
+
+
+@pytest.mark.slow
+def test_a_real_run_without_noise_is_found_out_and_one_with_noise_is_not() -> None:
+    from sklearn.datasets import load_digits
+
+    from mlmethods.backend import get_backend
+    from mlmethods.privacy import make_private
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(images))
+    images = (images[order] / 16).astype(np.float32)
+    labels = labels[order].astype(np.int32)
+    ds = images[:200], labels[:200]
+    canaries = images[600:800], (labels[600:800] + 3) % 10  # wrong labels
+    engine = get_backend("jax").engine("privacy")
+    bounds = {}
+    for mechanism in (NoPrivacy(), VonMisesFisherMechanism(200.0)):
+        found = train_audit(
+            lambda m=mechanism: make_private(
+                engine.network("mlp", (64,), 10, hidden=(64,)),
+                engine.optimizer("adam", 3e-3),
+                m,
+                data_size=400,
+                batch_size=64,
+                sampling="shuffle",
+            ),
+            ds,
+            canaries,
+            epochs=40,
+            key=0,
+            rng=0,
+        )
+        assert found.consistent
+        bounds[type(mechanism)] = found.lower
+    assert bounds[NoPrivacy] > 0.2
+    assert bounds[VonMisesFisherMechanism] < 0.1

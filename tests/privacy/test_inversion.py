@@ -315,6 +315,29 @@ def test_the_squared_distance_goes_to_zero(method) -> None:
     assert other.distance > 1e-3
 
 
+@pytest.mark.slow
+def test_float64_parameters_are_searched_in_float64() -> None:
+    with jax.enable_x64(True):
+        params = jax.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), parameters()
+        )
+        x = jnp.asarray(X[:1].astype(np.float64))
+        grads = jax.grad(lambda p: jnp.mean(LOSS(p, x, jnp.asarray(Y[:1]))))(params)
+    found = invert_gradient(
+        KEY,
+        LOSS,
+        params,
+        grads,
+        shape=(1, *SHAPE),
+        num_classes=CLASSES,
+        method="idlg",
+        num_steps=60,
+        num_restarts=3,
+    )
+    assert found.inputs.dtype == np.float64
+    assert_allclose(found.inputs, X[:1], atol=1e-7)
+
+
 def scaled_average(x, y, scaling, norms, groups):
     """Return the average of scaled gradients by NumPy, in float64."""
     total = None

@@ -35,6 +35,7 @@ from mlmethods.privacy import (
     make_private,
 )
 from mlmethods.privacy._rows import as_rows
+from mlmethods_jax import training
 from mlmethods_jax.adapters import from_callable
 from mlmethods_jax.layers.mlp import MLP
 from mlmethods_jax.privacy.program import PrivateProgram
@@ -478,6 +479,30 @@ def _without(trainer):
     return trainer
 
 
+def test_an_interrupt_within_a_segment_keeps_what_the_loop_hands_over(monkeypatch):
+    from mlmethods_jax.privacy import _runs
+
+    def interrupt(event):
+        if event.kind == "step":
+            raise KeyboardInterrupt
+
+    def loop(*args, **kwargs):
+        # the second segment is cut after 7 of its steps
+        if int(args[1].step) == 50:
+            kwargs |= {"log_every": 7, "callback": interrupt}
+        return training.fit_loop(*args, **kwargs)
+
+    monkeypatch.setattr(_runs, "fit_loop", loop)
+    trainer = make()
+    with pytest.raises(training.FitInterrupted):
+        trainer.fit(rows(), steps=120, key=KEY)
+    assert trainer.steps_ == trainer.accountant.n_steps == 57
+    assert int(trainer.state.step) == len(trainer.history_["loss"]) == 57
+    monkeypatch.undo()
+    whole = make().fit(rows(), steps=60, key=KEY)
+    assert_same_run(trainer.fit(rows(), steps=3), whole)
+
+
 def test_an_error_of_a_callback_loses_nothing():
     def callback(event):
         if event.step == 50:
@@ -528,7 +553,7 @@ def test_faint_directions_are_announced():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "expected"), [(256, 64), (100, 50), (40, 40), (97, 64), (1, 1)]
+    ("batch_size", "expected"), [(256, 32), (100, 25), (40, 20), (97, 32), (1, 1)]
 )
 def test_default_microbatch(batch_size, expected):
     found = make(batch_size=batch_size)._settings.config.microbatch
@@ -559,7 +584,7 @@ def test_default_microbatch(batch_size, expected):
             AdjacencyError,
             "use adjacency='replace_one' or sampling='poisson'",
         ),
-        ({"backend": "numpy"}, OperationNotSupportedError, "numpy"),
+        ({"backend": "numpy"}, OperationNotSupportedError, "trains no networks"),
     ],
 )
 def test_bad_settings(given, error, message):

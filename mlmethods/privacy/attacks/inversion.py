@@ -287,6 +287,19 @@ def invert_gradients(
     ----------
     J. Geiping, H. Bauermeister, H. Droege, M. Moeller, "Inverting gradients: how easy
     is it to break privacy in federated learning?", NeurIPS (2020), arXiv:2003.14053.
+
+    Examples
+    --------
+    A network shares the gradient of one digit, without noise::
+
+        engine = get_backend("jax").engine("privacy")
+        trainer = make_private(
+            engine.network("mlp", (8, 8), 10, activation="sigmoid"),
+            engine.optimizer("sgd", 0.1), NoPrivacy(), data_size=1000, batch_size=64,
+        ).initialize(X[:1], key=0)
+        gradient = trainer.released_gradient((X[:1], y[:1]), key=0)
+        found = invert_gradients(trainer, gradient, shape=(8, 8), targets=X[:1])
+        found.metrics.psnr
     """
     if tv_weight == "auto":
         image = len(shape) in (2, 3) and min(shape[:2]) > 1

@@ -139,7 +139,7 @@ def _run(
         "auc": attack.auc,
         "auc_low": low,
         "auc_high": high,
-        "reconstruction_mse": first_layer_error(context, best, images),
+        "reconstruction_mse": first_layer_error(best, images),
         "rdp_epsilon": best.accountant.report(DELTA)["rdp_epsilon"],
     }
 

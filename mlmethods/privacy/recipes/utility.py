@@ -149,7 +149,7 @@ def _run(
         "auc": attack.auc,
         "auc_low": low,
         "auc_high": high,
-        "reconstruction_mse": first_layer_error(context, trainer, images, seed=seed),
+        "reconstruction_mse": first_layer_error(trainer, images, seed=seed),
         "rdp_epsilon": report["rdp_epsilon"],
     }
 

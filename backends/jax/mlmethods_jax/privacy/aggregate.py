@@ -48,8 +48,8 @@ Aggregation: TypeAlias = Literal["auto", "exact", "naive"]
 # Rows whose sum shares one normal vector: work grows with it, normals fall.
 _BLOCK_ROWS = 16
 _MOST_ROWS = 32
-# The sum at once needs p >= 4 b, so that what is orthogonal to b rows is never short.
-_LEAST_RATIO = 4
+# The sum at once needs these, so that what is orthogonal to b rows is never short.
+_LEAST_RATIO, _LEAST_DIMENSION = 4, 32
 # Below this dimension drawing row by row is as fast.
 _WORTHWHILE = 512
 # Rounding moves K by about 1e-7, and the covariance of a draw by up to this times it.
@@ -263,7 +263,8 @@ def sum_of_directions(
     """
     size, p = len(weights), sum(leaf.shape[-1] for leaf in leaves)
     block = _block_rows(size)
-    least = max(_LEAST_RATIO * block, _WORTHWHILE if aggregation == "auto" else 0)
+    least = _WORTHWHILE if aggregation == "auto" else _LEAST_DIMENSION
+    least = max(_LEAST_RATIO * block, least)
     key_cosine, key_rest = jax.random.split(key)
     directed, nice = inspect_rows(leaves)
     valid = _valid_kappa(kappa)
@@ -340,8 +341,8 @@ def vmf_aggregate(
         1 by default; may be a mask. Rows with weight 0 contribute exactly nothing.
     aggregation : {"auto", "exact", "naive"}, default="auto"
         ``"naive"`` draws every y_i; ``"exact"`` draws the sum at once wherever
-        ``p >= 4 b`` for blocks of b rows (16 in general), ``"auto"`` where that is also
-        faster. The law is the same.
+        ``p >= max(4 b, 32)`` for blocks of b rows (16 in general), ``"auto"`` where
+        that is also faster. The law is the same.
 
     Returns
     -------

@@ -352,10 +352,11 @@ def _averaged(gradient: PyTree, count: int) -> PyTree:
 
 def _check_trees(params: PyTree, gradient: PyTree) -> np.dtype:
     """Return the dtype of the parameters, which the gradient must resemble."""
-    if jax.tree.structure(params) != jax.tree.structure(gradient):
+    expected: Any = jax.tree.structure(params)
+    found: Any = jax.tree.structure(gradient)
+    if found != expected:
         raise InvalidInputError(
-            "gradient must be a pytree like params, got "
-            f"{jax.tree.structure(gradient)} for {jax.tree.structure(params)}"
+            f"gradient must be a pytree like params {expected}, got {found}"
         )
     leaves = jax.tree.leaves(params)
     if not leaves:

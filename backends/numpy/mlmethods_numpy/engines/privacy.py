@@ -126,5 +126,18 @@ class NumpyPrivacyEngine:
             raise InvalidInputError("unit_vectors has a row that is zero or not finite")
         return _RELEASES[config.kind](key, rows / norms, float(config.scale))
 
+    def program(self, *arguments: Any, **keywords: Any) -> Any:
+        """Refuse: networks are trained by another backend.
+
+        Raises
+        ------
+        OperationNotSupportedError
+            Always.
+        """
+        raise OperationNotSupportedError(
+            "the NumPy backend releases directions and trains no networks; "
+            "backend='jax' does"
+        )
+
 
 engine = NumpyPrivacyEngine()
