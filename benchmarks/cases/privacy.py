@@ -237,7 +237,11 @@ def _opacus(ghost: bool) -> Callable[[Images], Callable[[], Any]]:
         )
 
         size, rate = len(data.y), _RATE if noise else _QUIET_RATE
-        x = torch.from_numpy(np.ascontiguousarray(data.x.transpose(0, 3, 1, 2)))
+        # fresh memory: strides of one channel read as channels-last, and Opacus' norms
+        # of convolutions are wrong for these
+        x = torch.empty(size, 1, 28, 28).copy_(
+            torch.from_numpy(data.x[:, None, ..., 0])
+        )
         y = torch.from_numpy(data.y)
         net, loss = _torch_lenet(), torch.nn.CrossEntropyLoss()
         options = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -80,11 +82,27 @@ def _sampled_gaussian(mechanism: GaussianMechanism, rate: float) -> NDArray:
 
     served = (ORDERS >= _LOWEST_SAMPLED) & (ORDERS <= _HIGHEST_SAMPLED)
     accountant = RdpAccountant(ORDERS[served])
-    accountant.compose(dp_accounting.PoissonSampledDpEvent(rate, mechanism.event()))
+    with _quiet():
+        accountant.compose(dp_accounting.PoissonSampledDpEvent(rate, mechanism.event()))
     result = np.full(len(ORDERS), np.inf)
     found = np.nan_to_num(accountant.rdp, nan=np.inf, posinf=np.inf)
     result[served] = np.maximum(found, 0.0) + _ROUNDING / (ORDERS[served] - 1)
     return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library from logging the orders that it leaves out; others serve."""
+    logger = logging.getLogger("absl")
+
+    def drop(record: logging.LogRecord) -> bool:
+        return "failed to converge" not in record.getMessage()
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def total_rdp(entries: Iterable[Entry]) -> NDArray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mlmethods.common.recipe import RecipeContext
-from mlmethods.interfaces import NDArray, PrivacyMechanism
+from mlmethods.interfaces import NDArray
 from mlmethods.privacy.attacks import MembershipResult, loss_threshold
+from mlmethods.privacy.contract import Sampling
 from mlmethods.privacy.trainer import DPTrainer, make_private
 
 __all__ = [
@@ -115,12 +117,12 @@ class Setting:
     batch_size: int = 256
     optimizer: str = "sgd"
     learning_rate: float = 1.0
-    sampling: str = "poisson"
+    sampling: Sampling = "poisson"
 
 
 def train(
     context: RecipeContext,
-    mechanism: PrivacyMechanism,
+    mechanism: Any,
     images: Images,
     setting: Setting,
     *,
@@ -134,13 +136,15 @@ def train(
     options = {"hidden": setting.hidden} if setting.kind == "mlp" else {}
     network = engine.network(setting.kind, images.shape, images.num_classes, **options)
     X, y = images.train if rows is None else rows
+    # without noise there is nothing to amplify, and whole batches are faster
+    plain = mechanism.config().kind == "none"
     trainer = make_private(
         network,
         engine.optimizer(setting.optimizer, setting.learning_rate),
         mechanism,
         data_size=len(X),
         batch_size=setting.batch_size,
-        sampling=setting.sampling,
+        sampling="shuffle" if plain else setting.sampling,
         backend=context.backend,
     )
     return trainer.fit((X, y), steps=setting.steps, key=1000 * context.seed + seed)

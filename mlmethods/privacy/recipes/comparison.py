@@ -164,7 +164,7 @@ def _judge(
                 float(measures[currency](pair[m])) for m in ("vMF", "Gaussian")
             )
         else:
-            ours, other = (float(spent.loc[currency, m]) for m in ("vMF", "Gaussian"))
+            ours, other = (float(spent[m][currency]) for m in ("vMF", "Gaussian"))
         context.check(
             claim=f"{currency} of the two mechanisms",
             published=f"{other:.4g}",

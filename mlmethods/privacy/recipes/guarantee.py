@@ -152,12 +152,13 @@ def _audit(context: RecipeContext) -> None:
         )
         context.progress(position + 1, len(settings))
         if p == 3:
+            distance = float(found.lower_delta or 0.0)
             context.check(
                 claim="total variation between opposite releases, p = 3, kappa = 1",
                 published="0.4621",
-                ours=f"at least {found.lower_delta:.4g}",
+                ours=f"at least {distance:.4g}",
                 tolerance_text=f"at least {_DISTANCE:.2f} and not above",
-                passed=_DISTANCE <= found.lower_delta <= np.tanh(0.5),
+                passed=bool(_DISTANCE <= distance <= np.tanh(0.5)),
             )
     table = pd.DataFrame(rows)
     context.table(table, "audits")

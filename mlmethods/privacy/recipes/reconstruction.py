@@ -216,7 +216,8 @@ def _noised(context: RecipeContext, images: Images) -> dict[str, NDArray]:
 
     X, y = (part[:_NOISED_IMAGES] for part in images.test)
     p = sum(_untrained(context, NoPrivacy(), images).dimensions)
-    rows, shown = [], {}
+    rows: list[dict[str, Any]] = []
+    shown = {}
     levels = _levels(p)
     for position, (level, pair) in enumerate(levels.items()):
         for name, mechanism in pair.items():

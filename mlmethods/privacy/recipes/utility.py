@@ -171,11 +171,12 @@ def _accuracy(trainer: Any, rows: tuple[NDArray, NDArray]) -> float:
 
 
 def _judge(context: RecipeContext, table: pd.DataFrame, setting: Setting) -> None:
-    means = table.groupby(["mechanism", "granularity", "scale"])["accuracy"].mean()
-    for (name, granularity, scale), accuracy in means.items():
-        context.value(
-            **{value_name(name, granularity, f"{scale:g}", "accuracy"): accuracy}
-        )
+    columns = ["mechanism", "granularity", "scale"]
+    means = table.groupby(columns)["accuracy"].mean()
+    for row in means.reset_index().to_dict("records"):
+        name, granularity, scale = (row[column] for column in columns)
+        entry = value_name(name, granularity, f"{scale:g}", "accuracy")
+        context.value(**{entry: row["accuracy"]})
     whole = means["von Mises-Fisher", "model"]
     context.check(
         claim="accuracy with one direction for the whole model, kappa = 1",
@@ -217,7 +218,7 @@ def _comparison(table: pd.DataFrame) -> str:
             f"No direction mechanism has an attack AUC of at most {level:.3f}, that of "
             f"Gaussian noise {_NOISE[0]}, whose accuracy is {base:.3f}."
         )
-    best = hidden["accuracy"].idxmax()
+    best: Any = hidden["accuracy"].idxmax()
     return (
         f"At an attack AUC of at most {level:.3f}, that of Gaussian noise {_NOISE[0]} "
         f"(accuracy {base:.3f}), the best direction mechanism is {best[0]}-wise with "

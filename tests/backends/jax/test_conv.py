@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy.signal import correlate2d
 
 from mlmethods.errors import InvalidInputError
 from mlmethods_jax.adapters import from_nnx
-from mlmethods_jax.layers.conv import LeNet
+from mlmethods_jax.layers.conv import LeNet, PatchConv
 
 
 def lenet(shape, n_classes=10, **given):
@@ -82,3 +83,31 @@ def test_bad_calls():
     params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     with pytest.raises(InvalidInputError, match="images must have shape"):
         model.apply(params, jnp.zeros((1, 28, 28)))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("window", [(3, 3), (5, 3), (1, 1)])
+def test_patches_are_the_convolution_and_its_gradients(padding, window):
+    layer = PatchConv(2, 3, window, padding=padding, rngs=nnx.Rngs(1))
+    graph, state = nnx.split(layer)
+    plain = nnx.Conv(2, 3, window, padding=padding, rngs=nnx.Rngs(2))
+    plain_graph = nnx.split(plain)[0]
+    x = jax.random.normal(jax.random.key(0), (4, 9, 7, 2))
+
+    def value(graph, state, x):
+        return jnp.sum(jnp.sin(nnx.merge(graph, state)(x)))
+
+    ours = jax.value_and_grad(value, (1, 2))(graph, state, x)
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = jax.value_and_grad(value, (1, 2))(plain_graph, state, x)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "padding", "message"),
+    [((3, 3), "CIRCULAR", "padding must be"), ((2, 3), "SAME", "must be odd")],
+)
+def test_patches_refuse_what_they_are_not(window, padding, message):
+    with pytest.raises(InvalidInputError, match=message):
+        PatchConv(1, 1, window, padding=padding, rngs=nnx.Rngs(0))

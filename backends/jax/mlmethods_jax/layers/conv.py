@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mlmethods.errors import InvalidInputError
 
-__all__ = ["LeNet"]
+__all__ = ["LeNet", "PatchConv"]
 
 _SMALLEST = 12
 
@@ -23,6 +23,92 @@ def _mean_pool(x: Array) -> Array:
     x = x[..., : 2 * height, : 2 * width, :]
     windows = x.reshape(*x.shape[:-3], height, 2, width, 2, x.shape[-1])
     return jnp.mean(windows, axis=(-4, -2))
+
+
+class PatchConv(nnx.Conv):
+    """A convolution as one matrix product of patches, with the parameters of nnx.Conv.
+
+    Equal to ``nnx.Conv`` with stride 1. XLA on a CPU computes convolutions inside
+    compiled loops, as training has them, several times slower than outside; matrix
+    products are as fast in both, and for gradients of single examples they are faster
+    than convolutions. Patches take the memory of the input times the entries of the
+    kernel's window.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Channels.
+    kernel_size : tuple of two int
+        Height and width of the window.
+    padding : {"SAME", "VALID"}
+        ``"SAME"`` keeps the size, for odd windows.
+    param_dtype : dtype
+        Of the parameters.
+    rngs : nnx.Rngs
+        Source of the parameters.
+
+    Raises
+    ------
+    InvalidInputError
+        If the padding is another, or keeps the size under an even window.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from mlmethods_jax.layers.conv import PatchConv
+    >>> layer = PatchConv(3, 8, (5, 5), padding="SAME", rngs=nnx.Rngs(0))
+    >>> layer(jnp.zeros((2, 28, 28, 3))).shape
+    (2, 28, 28, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: tuple[int, int],
+        *,
+        padding: str = "SAME",
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        if padding not in ("SAME", "VALID"):
+            raise InvalidInputError(
+                f"padding must be 'SAME' or 'VALID', got {padding!r}"
+            )
+        if padding == "SAME" and any(size % 2 == 0 for size in kernel_size):
+            raise InvalidInputError(
+                f"kernel_size must be odd for padding 'SAME', got {kernel_size}"
+            )
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            padding=padding,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, inputs: Array, *args: Any, **kwargs: Any) -> Array:
+        """Return the outputs for images [..., height, width, in_features]."""
+        rows, columns = self.kernel_size
+        x = inputs
+        if self.padding == "SAME":
+            none = [(0, 0)] * (x.ndim - 3)
+            x = jnp.pad(x, [*none, (rows // 2,) * 2, (columns // 2,) * 2, (0, 0)])
+        height, width = x.shape[-3] - rows + 1, x.shape[-2] - columns + 1
+        patches = jnp.concatenate(
+            [
+                x[..., i : i + height, j : j + width, :]
+                for i in range(rows)
+                for j in range(columns)
+            ],
+            axis=-1,
+        )
+        kernel = self.kernel[...].astype(x.dtype)
+        y = patches @ kernel.reshape(-1, kernel.shape[-1])
+        bias = self.bias[...].astype(x.dtype)  # type: ignore[index]
+        return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class LeNet(nnx.Module):
@@ -91,10 +177,10 @@ class LeNet(nnx.Module):
         height, width = ((size // 2 - 4) // 2 for size in shape[:2])
         self.shape = shape
         self.activation = activation
-        self.conv1 = nnx.Conv(
+        self.conv1 = PatchConv(
             shape[2], 6, (5, 5), padding="SAME", param_dtype=param_dtype, rngs=rngs
         )
-        self.conv2 = nnx.Conv(
+        self.conv2 = PatchConv(
             6, 16, (5, 5), padding="VALID", param_dtype=param_dtype, rngs=rngs
         )
         self.dense1 = nnx.Linear(
