@@ -62,7 +62,11 @@ runs = {
 results = {}
 for name, (mechanism, optimizer, steps) in runs.items():
     trainer = make_private(
-        Network(nnx.Rngs(0)), optimizer, mechanism, data_size=len(X_train), batch_size=64
+        Network(nnx.Rngs(0)),
+        optimizer,
+        mechanism,
+        data_size=len(X_train),
+        batch_size=64,
     )
     trainer.fit((X_train, y_train), steps=steps, key=0)
     accuracy = trainer.evaluate((X_test, y_test))["accuracy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -48,6 +49,10 @@ Aggregation: TypeAlias = Literal["auto", "exact", "naive"]
 # Rows whose sum shares one normal vector: work grows with it, normals fall.
 _BLOCK_ROWS = 16
 _MOST_ROWS = 32
+# Rows of so many entries are drawn one after another.
+_LONG = 4096
+# More blocks than these go through a loop, which compiles faster.
+_UNROLLED = 4
 # The sum at once needs these, so that what is orthogonal to b rows is never short.
 _LEAST_RATIO, _LEAST_DIMENSION = 4, 32
 # Below this dimension drawing row by row is as fast.
@@ -134,10 +139,40 @@ def _gram(pieces: Sequence[Array], directed: Array) -> _Gram:
     return _Gram(scale, factor, inverse, bound <= _MOST_INVERSE)
 
 
+class _Small(NamedTuple):
+    """What is drawn for a block besides its long normal vector.
+
+    Attributes
+    ----------
+    inside : array (n, b, b)
+        The parts of b normal vectors within the span of the rows, one a column.
+    lower : array (n, b, b)
+        Bartlett's factor: inner products of the parts orthogonal to all rows.
+    done : bool array (n,)
+        Whether every draw was accepted.
+    """
+
+    inside: Array
+    lower: Array
+    done: Array
+
+
+def _draw_small(key: Array, directed: Array, p: int, dtype: np.dtype) -> _Small:
+    """Draw for blocks of rows, `directed` (n, b) where they have a direction."""
+    n, b = directed.shape
+    key_normal, key_length = jax.random.split(key)
+    inside, below = jax.random.normal(key_normal, (2, n, b, b), dtype)
+    rank = jnp.sum(directed, axis=1, keepdims=True).astype(dtype)
+    length, done = chi(key_length, p - rank - jnp.arange(b, dtype=dtype)[None])
+    diagonal = length[:, :, None] * jnp.eye(b, dtype=dtype)[None]
+    return _Small(inside, jnp.tril(below, -1) + diagonal, jnp.all(done, axis=1))
+
+
 def _draw_at_once(
     key: Array,
     pieces: Sequence[Array],
     gram: _Gram,
+    drawn: _Small,
     cosine: Array,
     sine: Array,
     weights: Array,
@@ -149,18 +184,13 @@ def _draw_at_once(
     these parts enter the lengths of the tangents, and they are Bartlett's factor of a
     Wishart matrix; the sum of the parts points in a uniform direction.
     """
-    (b,), dtype = weights.shape, weights.dtype
-    key_normal, key_length = jax.random.split(key)
-    # all normal variables at once: what is inside, below, and the vector g
-    ends = np.cumsum([b * b, b * b, *(x.shape[-1] for x in pieces)]).tolist()
-    z = jax.random.normal(key_normal, (ends[-1],), dtype)
-    inside, below, *g = jnp.split(z, ends[:-1])
     directed = gram.scale > 0
-    inside = jnp.where(directed[:, None], inside.reshape(b, b), 0)
-    rank = jnp.sum(directed).astype(dtype)
-    p = ends[-1] - ends[1]
-    length, done = chi(key_length, p - rank - jnp.arange(b, dtype=dtype))
-    lower = jnp.tril(below.reshape(b, b), -1) + jnp.diag(length)
+    inside = jnp.where(directed[:, None], drawn.inside, 0)
+    lower = drawn.lower
+    g = [
+        jax.random.normal(k, (x.shape[-1],), x.dtype)
+        for k, x in zip(jax.random.split(key, len(pieces)), pieces, strict=True)
+    ]
     along = _dot("ij,ji->i", gram.factor, inside)
     squares = jnp.sum(inside * inside, axis=0) + jnp.sum(lower * lower, axis=1)
     tangent = weights * sine / jnp.sqrt(squares - along * along)
@@ -173,7 +203,7 @@ def _draw_at_once(
     in_span = _dot("ji,i->j", inside, tangent) - stretch * g_span
     coefficients = weights * cosine - tangent * along
     coefficients += _dot("ji,j->i", gram.inverse, in_span)
-    coefficients = jnp.where(jnp.all(done), coefficients * gram.scale, jnp.nan)
+    coefficients = jnp.where(drawn.done, coefficients * gram.scale, jnp.nan)
     return [
         _dot("b,bp->p", coefficients, x) + stretch * y
         for x, y in zip(pieces, g, strict=True)
@@ -188,7 +218,14 @@ def _for_each_block(function: Callable[..., Any], *blocks: Any) -> Any:
     """
     if jax.device_count() > 1:
         return jax.vmap(function)(*blocks)
-    return lax.map(lambda block: function(*block), blocks)
+    count = len(jax.tree.leaves(blocks)[0])
+    if count > _UNROLLED:
+        return lax.map(lambda block: function(*block), blocks)
+    # a loop would copy each block out of its array
+    found = [
+        function(*jax.tree.map(operator.itemgetter(i), blocks)) for i in range(count)
+    ]
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *found)
 
 
 def row_squares(leaves: Sequence[Array]) -> Array:
@@ -209,14 +246,30 @@ def _draw_each(
     key: Array, leaves: Sequence[Array], polar: _Polar, directed: Array, weights: Array
 ) -> list[Array]:
     """Return the weighted sum of draws, each from a normal vector of its own."""
-    # any direction will do where there is none: the draw is uniform
-    unit = unit_rows(leaves, directed)
-    tangent, length = _tangent(key, unit)
-    draws = polar.cosine[:, None] * unit + polar.sine[:, None] * tangent
-    draws = jnp.where((length > 0)[:, None], draws, jnp.nan)
-    kept = jnp.where((weights != 0)[:, None], draws, 0)
-    total = _dot("b,bp->p", weights, kept)
     ends = np.cumsum([leaf.shape[-1] for leaf in leaves])
+
+    def draw(key: Array, rows: Any) -> Array:
+        leaves, cosine, sine, directed, weights = rows
+        # any direction will do where there is none: the draw is uniform
+        unit = unit_rows(leaves, directed)
+        tangent, length = _tangent(key, unit)
+        draws = cosine[:, None] * unit + sine[:, None] * tangent
+        draws = jnp.where((length > 0)[:, None], draws, jnp.nan)
+        kept = jnp.where((weights != 0)[:, None], draws, 0)
+        return _dot("b,bp->p", weights, kept)
+
+    rows = (list(leaves), polar.cosine, polar.sine, directed, weights)
+    if ends[-1] < _LONG:
+        total = draw(key, rows)
+    else:
+        # one long row stays in the cache, all of them do not
+        def add(total: Array, xs: Any) -> tuple[Array, None]:
+            key, row = xs
+            return total + draw(key, jax.tree.map(lambda x: x[None], row)), None
+
+        keys = jax.random.split(key, len(weights))
+        zero = jnp.zeros(ends[-1], weights.dtype)
+        total, _ = lax.scan(add, zero, (keys, rows))
     return jnp.split(total, ends[:-1].tolist())
 
 
@@ -294,8 +347,12 @@ def sum_of_directions(
         cosine = jnp.where(directed | jnp.isnan(polar.cosine), polar.cosine, 0)
         sine = jnp.where(directed, polar.sine, 1)
         parts = [cut(jnp.where(taken, x, 0)) for x in (cosine, sine)]
-        keys = jax.random.split(key, len(gram.ok))
-        sums = _for_each_block(_draw_at_once, keys, blocks, gram, *parts, cut(weights))
+        key_small, key_long = jax.random.split(key)
+        drawn = _draw_small(key_small, cut(taken & directed), p, kappa.dtype)
+        keys = jax.random.split(key_long, len(gram.ok))
+        sums = _for_each_block(
+            _draw_at_once, keys, blocks, gram, drawn, *parts, cut(weights)
+        )
         return [jnp.sum(part, axis=0) for part in sums]
 
     return lax.cond(jnp.all(nice) & jnp.all(gram.ok), at_once, each, key_rest)
