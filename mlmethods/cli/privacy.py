@@ -10,7 +10,6 @@ import typer
 from mlmethods.cli.arguments import TableFile
 from mlmethods.cli.command import Options, command
 from mlmethods.cli.output import print_json, print_table, say
-from mlmethods.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +85,8 @@ def _settings(kind: Mechanism, sampling: Sampling, groups: int) -> dict[str, Any
 
 
 def _rate(batch_size: int, data_size: int) -> float:
+    from mlmethods.errors import InvalidInputError
+
     if batch_size > data_size:
         raise InvalidInputError(
             f"--batch-size must be at most --data-size {data_size}, got {batch_size}"
@@ -251,6 +252,8 @@ def attack(
 def _columns(frame: pd.DataFrame, loss: str, member: str) -> tuple[Any, Any]:
     """Return losses and membership, checked."""
     import pandas as pd
+
+    from mlmethods.errors import InvalidInputError
 
     for column in (loss, member):
         if column not in frame:

@@ -234,13 +234,13 @@ def test_info_lists_devices_of_each_backend(invoke) -> None:
 def test_methods_and_backends_are_listed(invoke) -> None:
     assert "Science 383:1461-1467" in " ".join(invoke("methods").stdout.split())
     listed = json.loads(invoke("methods", "--json").stdout)
-    assert {"mlmethods.rfm", "mlmethods.overfitting"} <= {m["package"] for m in listed}
+    assert {"mlmethods.rfm", "mlmethods.privacy"} <= {m["package"] for m in listed}
     names = [
         entry["name"]
         for entry in json.loads(invoke("backends", "list", "--json").stdout)
     ]
     assert names[:2] == ["jax", "numpy"]
-    assert "12 of 12" in invoke("backends", "list").stdout
+    assert "15 of 15" in invoke("backends", "list").stdout
 
 
 def test_backends_check_reports_and_fails_with_one(invoke, monkeypatch) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _POOL = 1000
 _SHADOWS = {False: 16, True: 64}
-_STEPS = 400
+_STEPS = 300
 _BROKEN = 0.60
 
 
@@ -36,7 +36,6 @@ def _mechanisms() -> dict[str, PrivacyMechanism]:
         "none": NoPrivacy(),
         "Gaussian 1.1": GaussianMechanism(1.1),
         "vMF, kappa 5,000": VonMisesFisherMechanism(5000.0),
-        "vMF by layer, kappa 500": VonMisesFisherMechanism(500.0, granularity="layer"),
     }
 
 
@@ -102,14 +101,13 @@ def _shadows(
 ) -> tuple[NDArray, NDArray, float]:
     """Return losses and membership [1 + shadows, pool], and epsilon of the target."""
     X, y = images.train
-    count = 1 + _SHADOWS[context.full]
+    count = _SHADOWS[context.full] + 1
     rng = np.random.default_rng([context.seed, 7])
-    # each image is in half of the networks, as near as their number allows
-    inclusion = rng.permuted(
-        np.arange(count)[:, None] % 2 == np.zeros(len(X), int), axis=0
-    )
+    # the target's half, then pairs of shadows with halves that complete each other
+    halves = [rng.permutation(len(X)) < len(X) // 2 for _ in range((count + 1) // 2)]
+    pairs = [half for first in halves[1:] for half in (first, ~first)]
+    inclusion = np.stack([halves[0], *pairs])
     setting = Setting(
-        hidden=(64,),
         steps=_STEPS,
         batch_size=64,
         optimizer="momentum",
