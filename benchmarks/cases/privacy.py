@@ -18,7 +18,7 @@ _NOISE, _KAPPA = 1.0, 500.0
 _SHARP = 1e10
 # An update without noise is made long, so that parameters do not round it.
 _QUIET_RATE, _RATE = 1 / _NORM, 1e-3
-_MICROBATCH = 32
+_MICROBATCH = 16
 
 
 class Gradients(NamedTuple):

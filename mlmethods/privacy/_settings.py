@@ -20,7 +20,7 @@ from mlmethods.privacy.contract import Sampling, TrainerConfig
 
 __all__ = ["RunSettings", "run_settings", "warn_of_noise"]
 
-_MICROBATCH = 32
+_MICROBATCH = 16
 # below this signal-to-noise ratio an average carries almost nothing
 _FAINT = 0.05
 

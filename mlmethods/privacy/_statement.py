@@ -48,8 +48,8 @@ def assumptions(entries: tuple[Entry, ...], method: str) -> tuple[str, ...]:
         isinstance(entry.mechanism, VonMisesFisherMechanism) for entry in entries
     ):
         found.append(
-            "a conjecture: opposite directions are the worst pair of the von "
-            "Mises-Fisher mechanism for hockey-stick divergences"
+            "a conjecture, for the loss distribution alone: opposite directions are "
+            "the worst pair of the von Mises-Fisher mechanism"
         )
     return tuple(found)
 

@@ -56,8 +56,8 @@ class MechanismConfig:
         ``"none"``, which releases the plain sum.
     scale : float or tuple of float
         Concentration kappa (vmf, purkayastha), noise multiplier (gaussian; noise has
-        deviation ``scale * norm``), epsilon per unit of distance on gradients of norm
-        `norm` (laplace), standard deviation on unit vectors (projected normal). A tuple
+        deviation ``scale * norm``), epsilon per unit of distance between directions
+        (laplace; the noise grows with `norm`), standard deviation on unit vectors (projected normal). A tuple
         has one for each group; the Gaussian takes one number.
     norm : float or tuple of float
         Of the whole gradient, shared equally over groups (``norm / sqrt(groups)`` each);

@@ -70,7 +70,7 @@ def make_private(
         neighbors replace one example.
     microbatch : int, optional
         Rows that are differentiated at once, a divisor of `batch_size`: memory grows
-        with it times the number of parameters. 32 at most by default.
+        with it times the number of parameters. 16 at most by default.
     target_epsilon, delta : float, optional
         The budget; give both. What would exceed it is refused before the first step.
     callbacks : sequence of callable

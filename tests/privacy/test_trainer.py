@@ -553,7 +553,7 @@ def test_faint_directions_are_announced():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "expected"), [(256, 32), (100, 25), (40, 20), (97, 32), (1, 1)]
+    ("batch_size", "expected"), [(256, 16), (100, 10), (40, 10), (97, 16), (1, 1)]
 )
 def test_default_microbatch(batch_size, expected):
     found = make(batch_size=batch_size)._settings.config.microbatch

@@ -18,7 +18,6 @@ from mlmethods.interfaces import Array, GradientMechanism, Key, PyTree
 from mlmethods_jax.random import STREAM_DROPOUT, STREAM_NOISE, stream
 
 __all__ = [
-    "GradientMechanism",
     "TrainState",
     "TrainStep",
     "check_positive",

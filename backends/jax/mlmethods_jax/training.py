@@ -23,7 +23,6 @@ from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import Callback, Event, Key, NDArray, PyTree
 from mlmethods_jax._batches import batch_chunks
 from mlmethods_jax._train_step import (
-    GradientMechanism,
     TrainState,
     TrainStep,
     check_positive,
@@ -35,7 +34,6 @@ from mlmethods_jax._train_step import (
 __all__ = [
     "FitInterrupted",
     "FitResult",
-    "GradientMechanism",
     "TrainState",
     "TrainStep",
     "fit_loop",

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+
+from mlmethods_jax.ops._draws import uniform
 
 __all__ = [
     "CANDIDATES",
@@ -17,7 +18,6 @@ __all__ = [
     "TangentHat",
     "first_accepted",
     "log1p_less",
-    "uniform",
 ]
 
 MAX_ROUNDS = 100
@@ -150,13 +150,6 @@ def first_accepted(
     start = (jnp.int32(0), ~valid, jnp.zeros_like(like))
     rounds, done, value = jax.lax.while_loop(unfinished, step, start)
     return value, done & valid, rounds
-
-
-def uniform(key: Array, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """Return uniform draws in (0, 1], as fine near 0 as the random bits allow."""
-    width = np.dtype(dtype).itemsize * 8
-    bits = jax.random.bits(key, shape, f"uint{width}")
-    return (bits.astype(dtype) + 0.5) * 2.0**-width
 
 
 def log1p_less(x: Array) -> Array:

@@ -20,6 +20,7 @@ from mlmethods_jax.ops._bessel import (
     mean_resultant,
     vmf_log_normalizer,
 )
+from mlmethods_jax.ops._draws import uniform as _uniform
 from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope
 from mlmethods_jax.ops._rejection import (
     CANDIDATES,
@@ -28,7 +29,6 @@ from mlmethods_jax.ops._rejection import (
     first_accepted,
 )
 from mlmethods_jax.ops._rejection import log1p_less as _log1p_less
-from mlmethods_jax.ops._rejection import uniform as _uniform
 
 __all__ = [
     "clip_by_norm",

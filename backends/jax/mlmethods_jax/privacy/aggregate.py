@@ -15,12 +15,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from mlmethods.errors import InvalidInputError
+from mlmethods_jax.ops._draws import normal, normal_like, uniform
 from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope
 from mlmethods_jax.ops._rejection import (
     CANDIDATES,
     first_accepted,
     log1p_less,
-    uniform,
 )
 from mlmethods_jax.ops.privacy import (
     _Polar,
@@ -38,7 +38,7 @@ __all__ = [
     "chi",
     "inspect_rows",
     "row_squares",
-    "sum_of_directions",
+    "sums_of_directions",
     "unit_rows",
     "vmf_aggregate",
 ]
@@ -114,7 +114,7 @@ def chi(key: Array, dof: Array) -> tuple[Array, Array]:
     def propose(key: Array) -> tuple[Array, Array]:
         key_normal, key_accept = jax.random.split(key)
         shape = (CANDIDATES, *dof.shape)
-        x = jax.random.normal(key_normal, shape, dof.dtype)
+        x = normal(key_normal, shape, dof.dtype)
         e = jnp.maximum(spread[None] * x, -0.999)
         cubic = 3 * (log1p_less(e) - e * e) - e * e * e
         log_ratio = x * x / 2 + d[None] * cubic
@@ -140,15 +140,15 @@ def _gram(pieces: Sequence[Array], directed: Array) -> _Gram:
 
 
 class _Small(NamedTuple):
-    """What is drawn for a block besides its long normal vector.
+    """What is drawn for blocks besides their long normal vectors.
 
     Attributes
     ----------
-    inside : array (n, b, b)
+    inside : array (..., b, b)
         The parts of b normal vectors within the span of the rows, one a column.
-    lower : array (n, b, b)
+    lower : array (..., b, b)
         Bartlett's factor: inner products of the parts orthogonal to all rows.
-    done : bool array (n,)
+    done : bool array (...)
         Whether every draw was accepted.
     """
 
@@ -157,15 +157,16 @@ class _Small(NamedTuple):
     done: Array
 
 
-def _draw_small(key: Array, directed: Array, p: int, dtype: np.dtype) -> _Small:
-    """Draw for blocks of rows, `directed` (n, b) where they have a direction."""
-    n, b = directed.shape
+def _draw_small(key: Array, directed: Array, p: np.ndarray, dtype: np.dtype) -> _Small:
+    """Draw for blocks of rows, `directed` (groups, n, b) where they have a direction."""
+    groups, n, b = directed.shape
     key_normal, key_length = jax.random.split(key)
-    inside, below = jax.random.normal(key_normal, (2, n, b, b), dtype)
-    rank = jnp.sum(directed, axis=1, keepdims=True).astype(dtype)
-    length, done = chi(key_length, p - rank - jnp.arange(b, dtype=dtype)[None])
-    diagonal = length[:, :, None] * jnp.eye(b, dtype=dtype)[None]
-    return _Small(inside, jnp.tril(below, -1) + diagonal, jnp.all(done, axis=1))
+    inside, below = normal(key_normal, (2, groups, n, b, b), dtype)
+    rank = jnp.sum(directed, axis=2, keepdims=True).astype(dtype)
+    free = jnp.asarray(np.subtract.outer(p, np.arange(b)), dtype)
+    length, done = chi(key_length, free[:, None] - rank)
+    diagonal = jnp.expand_dims(length, -1) * jnp.eye(b, dtype=dtype)[None, None]
+    return _Small(inside, jnp.tril(below, -1) + diagonal, jnp.all(done, axis=2))
 
 
 def _draw_at_once(
@@ -187,10 +188,7 @@ def _draw_at_once(
     directed = gram.scale > 0
     inside = jnp.where(directed[:, None], drawn.inside, 0)
     lower = drawn.lower
-    g = [
-        jax.random.normal(k, (x.shape[-1],), x.dtype)
-        for k, x in zip(jax.random.split(key, len(pieces)), pieces, strict=True)
-    ]
+    g = normal_like(key, [x[0] for x in pieces])
     along = _dot("ij,ji->i", gram.factor, inside)
     squares = jnp.sum(inside * inside, axis=0) + jnp.sum(lower * lower, axis=1)
     tangent = weights * sine / jnp.sqrt(squares - along * along)
@@ -287,24 +285,61 @@ def inspect_rows(leaves: Sequence[Array]) -> tuple[Array, Array]:
     return lax.cond(jnp.all(inside), lambda: (inside, inside), look_again)
 
 
-def sum_of_directions(
+def _draw_polar(
+    key: Array, dimensions: Sequence[int], kappa: Array, directed: Array
+) -> list[_Polar]:
+    """Draw the cosines of all groups, `kappa` and `directed` of shape (groups, b).
+
+    One program draws for all dimensions from 4 on: their samplers differ in numbers.
+    """
+    valid = _valid_kappa(kappa)
+    lanes = jnp.where(directed, kappa, 0)
+    found: dict[int, _Polar] = {}
+    for kind, kind_key in zip((2, 3, 4), jax.random.split(key, 3), strict=True):
+        members = [i for i, p in enumerate(dimensions) if min(p, 4) == kind]
+        if not members:
+            continue
+        chosen = np.asarray(members)
+        excess = np.asarray([dimensions[i] - 3.0 for i in members])
+        shape = (len(members), kappa.shape[1])
+        polar = _polar(
+            kind_key,
+            kind,
+            jnp.broadcast_to(jnp.asarray(excess, kappa.dtype)[:, None], shape),
+            lanes[chosen],
+            valid[chosen],
+        )
+        cosine = jnp.where(polar.accepted, polar.cosine, jnp.nan)
+        for row, i in enumerate(members):
+            found[i] = _Polar(
+                cosine[row],
+                polar.versine[row],
+                polar.sine[row],
+                polar.accepted[row],
+                polar.rounds,
+            )
+    return [found[i] for i in range(len(dimensions))]
+
+
+def sums_of_directions(
     key: Array,
-    leaves: Sequence[Array],
+    groups: Sequence[Sequence[Array]],
     kappa: Array,
     weights: Array,
     *,
     aggregation: str = "auto",
-) -> list[Array]:
-    """Return ``sum_i weights_i y_i`` with y_i von Mises-Fisher about row i.
+) -> list[list[Array]]:
+    """Return ``sum_i weights_i y_i`` of each group, y_i von Mises-Fisher about row i.
 
     Parameters
     ----------
     key : key
         Consumed.
-    leaves : sequence of arrays (b, p_l)
-        One direction is the concatenation of a row of all leaves; float32 or float64.
-        Rows of zero norm and rows that are not finite are released as uniform directions.
-    kappa : array (b,)
+    groups : sequence of sequences of arrays (b, p_l)
+        One direction is the concatenation of a row of all leaves of a group; float32 or
+        float64. Rows of zero norm and rows that are not finite are released as uniform
+        directions.
+    kappa : array (groups, b)
         Concentrations; NaN comes out where one is negative or not finite.
     weights : array (b,)
         Rows with weight 0 contribute exactly nothing, whatever they hold.
@@ -313,32 +348,70 @@ def sum_of_directions(
 
     Returns
     -------
-    list of arrays (p_l,)
+    list of lists of arrays (p_l,)
     """
-    size, p = len(weights), sum(leaf.shape[-1] for leaf in leaves)
+    size = len(weights)
     block = _block_rows(size)
     least = _WORTHWHILE if aggregation == "auto" else _LEAST_DIMENSION
     least = max(_LEAST_RATIO * block, least)
-    key_cosine, key_rest = jax.random.split(key)
-    directed, nice = inspect_rows(leaves)
-    valid = _valid_kappa(kappa)
-    lanes = jnp.where(directed, kappa, 0)
-    polar = _polar(key_cosine, min(p, 4), jnp.asarray(p - 3, kappa.dtype), lanes, valid)
-    polar = polar._replace(cosine=jnp.where(polar.accepted, polar.cosine, jnp.nan))
+    dimensions = [sum(leaf.shape[-1] for leaf in leaves) for leaves in groups]
+    at_once = [aggregation != "naive" and p >= least for p in dimensions]
+    # what is small is drawn for all groups together, which compiles once
+    key_cosine, key_small, *keys = jax.random.split(key, 2 + len(groups))
+    found = [inspect_rows(leaves) for leaves in groups]
+    directed = jnp.stack([rows for rows, _ in found])
+    polars = _draw_polar(key_cosine, dimensions, kappa, directed)
+    kept = directed & (weights != 0)[None]
+    chosen = [i for i, yes in enumerate(at_once) if yes]
+    small: dict[int, _Small] = {}
+    if chosen:
+        blocks = jax.vmap(functools.partial(_cut, block=block))(
+            kept[np.asarray(chosen)]
+        )
+        p = np.asarray([dimensions[i] for i in chosen])
+        drawn = _draw_small(key_small, blocks, p, kappa.dtype)
+        for row, i in enumerate(chosen):
+            small[i] = jax.tree.map(lambda x, row=row: x[row], drawn)
+    sums = []
+    for i, leaves in enumerate(groups):
+        dtype = leaves[0].dtype
+        args = (leaves, _cast(polars[i], dtype), directed[i], weights.astype(dtype))
+        if at_once[i]:
+            drawn = _cast(small[i], dtype)
+            sums.append(_sum_at_once(keys[i], *args, drawn, found[i][1], block))
+        else:
+            sums.append(_draw_each(keys[i], *args))
+    return sums
 
-    def each(key: Array) -> list[Array]:
-        return _draw_each(key, leaves, polar, directed, weights)
 
-    if aggregation == "naive" or p < least:
-        return each(key_rest)
-    extra = -size % block
+def _cast(tree: Any, dtype: np.dtype) -> Any:
+    """Return the floating arrays of a tree in `dtype`: groups may differ in theirs."""
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+def _cut(x: Array, block: int) -> Array:
+    """Return rows in blocks, (n, block, ...), with zeros for rows that are missing."""
+    extra = -len(x) % block
+    widths = [(0, extra)] + [(0, 0)] * (x.ndim - 1)
+    x = jnp.pad(x, widths) if extra else x
+    return x.reshape(-1, block, *x.shape[1:])
+
+
+def _sum_at_once(
+    key: Array,
+    leaves: Sequence[Array],
+    polar: _Polar,
+    directed: Array,
+    weights: Array,
+    drawn: _Small,
+    nice: Array,
+    block: int,
+) -> list[Array]:
+    """Return the weighted sum of a group, row by row where its rows do not allow more."""
     taken = weights != 0
-
-    def cut(x: Array) -> Array:
-        widths = [(0, extra)] + [(0, 0)] * (x.ndim - 1)
-        x = jnp.pad(x, widths) if extra else x
-        return x.reshape(-1, block, *x.shape[1:])
-
+    cut = functools.partial(_cut, block=block)
     blocks = [cut(leaf) for leaf in leaves]
     gram = _for_each_block(_gram, blocks, cut(taken & directed))
 
@@ -347,15 +420,16 @@ def sum_of_directions(
         cosine = jnp.where(directed | jnp.isnan(polar.cosine), polar.cosine, 0)
         sine = jnp.where(directed, polar.sine, 1)
         parts = [cut(jnp.where(taken, x, 0)) for x in (cosine, sine)]
-        key_small, key_long = jax.random.split(key)
-        drawn = _draw_small(key_small, cut(taken & directed), p, kappa.dtype)
-        keys = jax.random.split(key_long, len(gram.ok))
+        keys = jax.random.split(key, len(gram.ok))
         sums = _for_each_block(
             _draw_at_once, keys, blocks, gram, drawn, *parts, cut(weights)
         )
         return [jnp.sum(part, axis=0) for part in sums]
 
-    return lax.cond(jnp.all(nice) & jnp.all(gram.ok), at_once, each, key_rest)
+    def each(key: Array) -> list[Array]:
+        return _draw_each(key, leaves, polar, directed, weights)
+
+    return lax.cond(jnp.all(nice) & jnp.all(gram.ok), at_once, each, key)
 
 
 @functools.partial(jax.jit, static_argnames="aggregation")
@@ -366,7 +440,10 @@ def _aggregate(
     rows = gradients.astype(work)
     kappa = jnp.broadcast_to(kappa.astype(work), len(rows))
     weights = jnp.broadcast_to(weights.astype(work), len(rows))
-    return sum_of_directions(key, [rows], kappa, weights, aggregation=aggregation)[0]
+    sums = sums_of_directions(
+        key, [[rows]], kappa[None], weights, aggregation=aggregation
+    )
+    return sums[0][0]
 
 
 def vmf_aggregate(

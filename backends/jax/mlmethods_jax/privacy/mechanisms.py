@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key
 from mlmethods.errors import InvalidInputError
 from mlmethods.interfaces import PyTree
 from mlmethods.privacy.contract import Granularity, MechanismConfig, MechanismKind
+from mlmethods_jax.ops._draws import normal_like
 from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope
 from mlmethods_jax.ops.privacy import (
     _clip,
@@ -29,7 +30,7 @@ from mlmethods_jax.privacy.aggregate import (
     chi,
     inspect_rows,
     row_squares,
-    sum_of_directions,
+    sums_of_directions,
     unit_rows,
 )
 from mlmethods_jax.privacy.groups import GradientRows, group_dimensions, leaf_groups
@@ -237,47 +238,55 @@ class ActingMechanism:
             If leaves have no common leading axis.
         """
         rows = GradientRows.of(per_example, self.granularity)
-        keys = jax.random.split(key, len(rows.groups))
-        sums, missing = [], jnp.zeros(mask.shape, bool)
-        for number in range(len(rows.groups)):
-            leaves = rows.group(number)
-            total = self._sum(keys[number], leaves, mask, state, number)
-            if self.count_zero_gradients:
-                missing = missing | ~inspect_rows(leaves)[0]
-            if not self.nan_safe:
-                total = self._poisoned(total, leaves, mask)
-            sums.append(total)
+        groups = [rows.group(number) for number in range(len(rows.groups))]
+        sums = self._sums(key, groups, mask, state)
         if self.count_zero_gradients:
-            found = jnp.sum(missing & mask, dtype=jnp.int32)
+            missing = [~inspect_rows(leaves)[0] for leaves in groups]
+            lost = functools.reduce(jnp.logical_or, missing)
+            found = jnp.sum(lost & mask, dtype=jnp.int32)
             state = state._replace(zero_gradients=state.zero_gradients + found)
+        if not self.nan_safe:
+            sums = [
+                self._poisoned(total, leaves, mask)
+                for total, leaves in zip(sums, groups, strict=True)
+            ]
         return rows.join(sums), state
 
-    def _sum(
+    def _sums(
         self,
         key: Array,
-        leaves: list[Array],
+        groups: Sequence[list[Array]],
         mask: Array,
         state: MechanismState,
-        number: int,
-    ) -> list[Array]:
-        dtype = leaves[0].dtype
-        norm = state.norm[number].astype(dtype)
+    ) -> list[list[Array]]:
+        """Return the sum of what is released of each group."""
         if self.kind == "none":
-            return _sum_plain(leaves, mask)
+            return [_sum_plain(leaves, mask) for leaves in groups]
+        dtypes = [leaves[0].dtype for leaves in groups]
+        norms = [state.norm[i].astype(dtype) for i, dtype in enumerate(dtypes)]
         if self.kind == "gaussian":
-            return _sum_clipped(leaves, norm, mask)
-        scale = state.scale[number].astype(dtype)
+            return [
+                _sum_clipped(leaves, norms[i], mask) for i, leaves in enumerate(groups)
+            ]
         if self.kind == "vmf":
-            parts = sum_of_directions(
+            work = max(dtypes, key=lambda dtype: dtype.itemsize)
+            shape = (len(groups), len(mask))
+            sums = sums_of_directions(
                 key,
-                leaves,
-                jnp.broadcast_to(scale, mask.shape),
-                mask.astype(dtype),
+                groups,
+                jnp.broadcast_to(state.scale.astype(work)[:, None], shape),
+                mask.astype(work),
                 aggregation=self.aggregation,
             )
         else:
-            parts = _sum_each(self.kind, key, leaves, scale, mask)
-        return [norm * part for part in parts]
+            keys = jax.random.split(key, len(groups))
+            sums = [
+                _sum_each(
+                    self.kind, keys[i], leaves, state.scale[i].astype(dtypes[i]), mask
+                )
+                for i, leaves in enumerate(groups)
+            ]
+        return [[norms[i] * part for part in parts] for i, parts in enumerate(sums)]
 
     @staticmethod
     def _poisoned(total: list[Array], leaves: list[Array], mask: Array) -> list[Array]:
@@ -297,11 +306,9 @@ class ActingMechanism:
         floating = [i for g in leaf_groups(total, "model") for i in g]
         if self.kind == "gaussian":
             deviation = state.scale[0] * jnp.sqrt(jnp.sum(state.norm * state.norm))
-            keys = jax.random.split(key, len(floating))
-            for i, leaf_key in zip(floating, keys, strict=True):
-                leaf = leaves[i]
-                noise = jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
-                leaves[i] = leaf + deviation.astype(leaf.dtype) * noise
+            noise = normal_like(key, [leaves[i] for i in floating])
+            for i, z in zip(floating, noise, strict=True):
+                leaves[i] = leaves[i] + deviation.astype(z.dtype) * z
         size = jnp.maximum(count, 1).astype(jnp.float32)
         if self.fixed_batch_size:
             size = state.batch_size

@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, Key
 
 from mlmethods.errors import InvalidInputError
 from mlmethods_jax.ops._bessel import check_dimension
+from mlmethods_jax.ops._draws import uniform
 from mlmethods_jax.ops._precision import as_dtype, compute_dtype, scope
 from mlmethods_jax.ops._rejection import (
     Proposal,
     TangentHat,
     first_accepted,
     log1p_less,
-    uniform,
 )
 from mlmethods_jax.ops.privacy import (
     _require_broadcast,
