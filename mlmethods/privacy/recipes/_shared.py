@@ -20,6 +20,7 @@ __all__ = [
     "Setting",
     "attack_losses",
     "load_split",
+    "make_trainer",
     "train",
     "value_name",
 ]
@@ -120,6 +121,32 @@ class Setting:
     sampling: Sampling = "poisson"
 
 
+def make_trainer(
+    context: RecipeContext,
+    mechanism: Any,
+    images: Images,
+    setting: Setting,
+    data_size: int | None = None,
+) -> DPTrainer:
+    """Return the trainer of one network, for the training part or so many rows."""
+    from mlmethods.backend import get_backend
+
+    engine = get_backend(context.backend).engine("privacy")
+    options = {"hidden": setting.hidden} if setting.kind == "mlp" else {}
+    network = engine.network(setting.kind, images.shape, images.num_classes, **options)
+    # without noise there is nothing to amplify, and whole batches are faster
+    plain = mechanism.config().kind == "none"
+    return make_private(
+        network,
+        engine.optimizer(setting.optimizer, setting.learning_rate),
+        mechanism,
+        data_size=len(images.train[0]) if data_size is None else data_size,
+        batch_size=setting.batch_size,
+        sampling="shuffle" if plain else setting.sampling,
+        backend=context.backend,
+    )
+
+
 def train(
     context: RecipeContext,
     mechanism: Any,
@@ -130,24 +157,9 @@ def train(
     seed: int = 0,
 ) -> DPTrainer:
     """Train one network on the training part, or on `rows`, and return its trainer."""
-    from mlmethods.backend import get_backend
-
-    engine = get_backend(context.backend).engine("privacy")
-    options = {"hidden": setting.hidden} if setting.kind == "mlp" else {}
-    network = engine.network(setting.kind, images.shape, images.num_classes, **options)
-    X, y = images.train if rows is None else rows
-    # without noise there is nothing to amplify, and whole batches are faster
-    plain = mechanism.config().kind == "none"
-    trainer = make_private(
-        network,
-        engine.optimizer(setting.optimizer, setting.learning_rate),
-        mechanism,
-        data_size=len(X),
-        batch_size=setting.batch_size,
-        sampling="shuffle" if plain else setting.sampling,
-        backend=context.backend,
-    )
-    return trainer.fit((X, y), steps=setting.steps, key=1000 * context.seed + seed)
+    chosen = images.train if rows is None else rows
+    trainer = make_trainer(context, mechanism, images, setting, len(chosen[0]))
+    return trainer.fit(chosen, steps=setting.steps, key=1000 * context.seed + seed)
 
 
 def attack_losses(

@@ -177,31 +177,33 @@ def _judge(
         context.value(**{value_name(*name, "accuracy"): row["accuracy"]})
         context.value(**{value_name(*name, "mse"): row["reconstruction_mse"]})
     wide = table.pivot(index="currency", columns="mechanism", values="accuracy")
-    better = wide.index[wide["vMF"] > wide["Gaussian"]]
+    better = list(wide.index[wide["vMF"] > wide["Gaussian"]])
+    others = [currency for currency in wide.index if currency not in better]
     context.note(
-        "Direction noise is the more accurate at equal "
-        f"{', '.join(better) if len(better) else 'none of the four'}; Gaussian noise at "
-        f"equal {', '.join(wide.index.difference(better)) or 'none'}."
+        f"More accurate with direction noise: at equal {', '.join(better) or 'nothing'}; "
+        f"with Gaussian noise: at equal {', '.join(others) or 'nothing'}."
     )
 
 
 def _draw(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
+    from mlmethods.common.plotting import new_figure, style
 
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    axes = figure.subplots(1, 3)
-    wide = table.pivot(index="currency", columns="mechanism")
-    for ax, (column, label) in zip(
-        axes,
-        (
-            ("accuracy", "test accuracy"),
-            ("auc", "AUC of the loss attack"),
-            ("reconstruction_mse", "reconstruction error (MSE)"),
-        ),
-        strict=True,
-    ):
-        wide[column].plot.barh(ax=ax, legend=ax is axes[0])
-        ax.set(xlabel=label, ylabel="")
-        if ax is not axes[0]:
-            ax.set_yticklabels([])
+    with style():
+        figure, axes = new_figure(1, 3, size=(10.0, 4.2))
+        wide = table.pivot(index="currency", columns="mechanism")
+        for ax, (column, label) in zip(
+            axes,
+            (
+                ("accuracy", "test accuracy"),
+                ("auc", "AUC of the loss attack"),
+                ("reconstruction_mse", "reconstruction error (MSE)"),
+            ),
+            strict=True,
+        ):
+            wide[column].plot.barh(ax=ax, legend=False)
+            ax.set(xlabel=label, ylabel="")
+            if ax is not axes[0]:
+                ax.set_yticklabels([])
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure

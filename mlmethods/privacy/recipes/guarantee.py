@@ -170,17 +170,18 @@ def _audit(context: RecipeContext) -> None:
 
 
 def _draw(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
+    from mlmethods.common.plotting import new_figure, style
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    ax = figure.subplots()
-    x = np.arange(len(table))
-    ax.scatter(x, 2 * table["kappa"], marker="_", s=400, label="2 kappa (proven)")
-    ax.scatter(
-        x, table["upper_claimed"], marker="_", s=400, label="claimed at delta 1e-5"
-    )
-    ax.scatter(x, table["lower"], marker="^", label="audited lower bound")
-    ax.set_xticks(x, [f"p={p:,}\nκ={k:g}" for p, k in table[["p", "kappa"]].to_numpy()])
-    ax.set(yscale="log", ylabel="epsilon of one release")
-    ax.legend()
+    with style():
+        figure, ax = new_figure(size=(6.4, 4.2))
+        x = np.arange(len(table))
+        bounds = {"2 kappa (proven)": 2 * table["kappa"]}
+        bounds["claimed at delta 1e-5"] = table["upper_claimed"]
+        for label, values in bounds.items():
+            ax.scatter(x, values, marker="_", s=400, label=label)
+        ax.scatter(x, table["lower"], marker="^", label="audited lower bound")
+        pairs = zip(table["p"], table["kappa"], strict=True)
+        ax.set_xticks(x, [f"p = {p:,}\nkappa = {k:g}" for p, k in pairs])
+        ax.set(yscale="log", ylabel="epsilon of one release")
+        ax.legend()
     return figure

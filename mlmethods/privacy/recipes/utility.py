@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlmethods.common.recipe import RecipeContext, recipe
-from mlmethods.interfaces import NDArray, PrivacyMechanism
+from mlmethods.interfaces import NDArray
 from mlmethods.privacy.recipes._shared import (
     DELTA,
     PAPER,
@@ -16,7 +16,7 @@ from mlmethods.privacy.recipes._shared import (
     Setting,
     attack_losses,
     load_split,
-    train,
+    make_trainer,
     value_name,
 )
 from mlmethods.privacy.recipes.reconstruction import first_layer_error
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KAPPAS = {"model": (1.0, 50.0, 500.0, 5000.0, 50_000.0), "layer": (50.0, 5000.0)}
-# Steps after which a norm or learning rate is chosen.
-_TRIAL_STEPS = {False: 40, True: 500}
+# Steps after which the worst norm or learning rate is dropped, then the next.
+_DROPS = {False: (40, 120), True: (250, 750)}
 _NOISE = (1.1, 5.0)
 _RATES = (0.125, 0.5, 2.0)
 _TRAIN, _VALIDATION, _TEST = 55_000, 4000, 6000
@@ -102,8 +102,9 @@ def _candidates() -> list[_Candidate]:
 def utility(context: RecipeContext) -> None:
     """Train Fashion-MNIST privately with nine mechanisms, and attack every run.
 
-    Norms or learning rates are chosen on 4,000 validation rows after 40 steps; test rows
-    decide nothing. In full: LeNet, 2,000 steps, choices after 500, and three seeds.
+    Each starts with three norms or learning rates. The worst on 4,000 validation rows is
+    dropped after 40 steps, the next after 120; test rows decide nothing. In full: LeNet,
+    2,000 steps, drops after 250 and 750, and three seeds.
     """
     images = load_split(context, "fashion-mnist", _TRAIN, _VALIDATION, _TEST)
     context.dtype = "float32"
@@ -129,14 +130,20 @@ def _run(
     setting: Setting,
     seed: int,
 ) -> dict[str, Any]:
-    """Choose a rate on the validation rows, train, test and attack."""
-    short = dataclasses.replace(setting, steps=_TRIAL_STEPS[context.full])
-    scores = []
+    """Choose a rate on the validation rows while training, test and attack."""
+    runs = []
     for rate in _RATES:
-        trainer = _trained(context, candidate.build(rate), images, short, seed)
-        scores.append(_accuracy(trainer, images.validation))
-    rate = _RATES[int(np.argmax(scores))]
-    trainer = _trained(context, candidate.build(rate), images, setting, seed)
+        mechanism, learning_rate = candidate.build(rate)
+        own = dataclasses.replace(setting, learning_rate=learning_rate)
+        runs.append((rate, make_trainer(context, mechanism, images, own)))
+    key = 1000 * context.seed + seed
+    for steps in _DROPS[context.full]:
+        for _, trainer in runs:
+            trainer.fit(images.train, steps=steps - trainer.steps_, key=key)
+        scores = [_accuracy(trainer, images.validation) for _, trainer in runs]
+        del runs[int(np.argmin(scores))]
+    ((rate, trainer),) = runs
+    trainer.fit(images.train, steps=setting.steps - trainer.steps_, key=key)
     report = trainer.accountant.report(DELTA)
     attack = attack_losses(trainer, images, seed=seed)
     low, high = attack.auc_interval
@@ -146,7 +153,7 @@ def _run(
         "scale": candidate.scale,
         "rate": rate,
         "seed": seed,
-        "validation_accuracy": max(scores),
+        "validation_accuracy": _accuracy(trainer, images.validation),
         "accuracy": _accuracy(trainer, images.test),
         "auc": attack.auc,
         "auc_low": low,
@@ -154,18 +161,6 @@ def _run(
         "reconstruction_mse": first_layer_error(trainer, images, seed=seed),
         "rdp_epsilon": report["rdp_epsilon"],
     }
-
-
-def _trained(
-    context: RecipeContext,
-    built: tuple[PrivacyMechanism, float],
-    images: Images,
-    setting: Setting,
-    seed: int,
-) -> Any:
-    mechanism, rate = built
-    setting = dataclasses.replace(setting, learning_rate=rate)
-    return train(context, mechanism, images, setting, seed=seed)
 
 
 def _accuracy(trainer: Any, rows: tuple[NDArray, NDArray]) -> float:
@@ -229,18 +224,31 @@ def _comparison(table: pd.DataFrame) -> str:
 
 
 def _draw(table: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
+    from mlmethods.common.plotting import MUTED, PALETTE, new_figure, style
 
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    label = table["mechanism"] + np.where(
-        table["granularity"] == "layer", ", by layer", ""
-    )
-    for name, runs in table.groupby(label):
-        for ax, column in ((left, "auc"), (right, "reconstruction_mse")):
-            ax.plot(runs[column], runs["accuracy"], "o-", label=name, alpha=0.8)
-    left.axvline(0.5, color="gray", lw=0.8)
-    left.set(xlabel="AUC of the loss attack (.5 is guessing)", ylabel="test accuracy")
-    right.set(xlabel="reconstruction error of one gradient (MSE)", xscale="log")
-    left.legend(fontsize=8)
+    with style():
+        figure, (left, right) = new_figure(1, 2, size=(10.0, 4.2))
+        directions = table[table["mechanism"] == "von Mises-Fisher"]
+        for name, runs in directions.groupby("granularity", sort=False):
+            means = runs.groupby("scale")["accuracy"].mean()
+            label = "von Mises-Fisher, " + ("by layer" if name == "layer" else "whole")
+            (line,) = left.plot(means.index, means, "o-", label=label)
+            _scatter(right, runs, color=line.get_color())
+        others = table[table["mechanism"] != "von Mises-Fisher"]
+        for scale, color in zip(
+            sorted(set(others["scale"])), PALETTE[2:], strict=False
+        ):
+            runs = others[others["scale"] == scale]
+            label = f"Gaussian {scale:g}" if scale else "no noise"
+            left.axhline(runs["accuracy"].mean(), color=color, ls="--", label=label)
+            _scatter(right, runs, color=color)
+        right.axvline(0.5, color=MUTED, lw=0.8)
+        left.set(xscale="log", xlabel="concentration kappa", ylabel="test accuracy")
+        right.set(xlabel="AUC of the loss attack, 95 % interval (.5 is guessing)")
+        left.legend()
     return figure
+
+
+def _scatter(ax: Any, runs: pd.DataFrame, **options: Any) -> None:
+    spread = np.abs(runs[["auc_low", "auc_high"]].to_numpy().T - runs["auc"].to_numpy())
+    ax.errorbar(runs["auc"], runs["accuracy"], xerr=spread, fmt="o", **options)
