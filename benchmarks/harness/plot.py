@@ -48,7 +48,7 @@ def plot_ratios(results: dict[str, Any], path: Path) -> Path:
 
 
 def plot_scaling(results: dict[str, Any], path: Path) -> Path:
-    """Draw seconds over n for each case, on logarithmic axes."""
+    """Draw seconds over the size of each case, on logarithmic axes."""
     from mlmethods.common.plotting import PALETTE, new_figure, style
 
     cases = results["cases"]
@@ -61,9 +61,10 @@ def plot_scaling(results: dict[str, Any], path: Path) -> Path:
             panel.set_axis_off()
         for panel, case in zip(panels, cases, strict=False):
             names = list(case["sizes"][0]["implementations"])
+            axis = _axis([entry["size"] for entry in case["sizes"]])
             for index, name in enumerate(names):
                 points = sorted(
-                    (entry["size"].get("n", 0), row["wall"]["median"])
+                    (entry["size"][axis], row["wall"]["median"])
                     for entry in case["sizes"]
                     if "wall" in (row := entry["implementations"][name])
                 )
@@ -73,8 +74,15 @@ def plot_scaling(results: dict[str, Any], path: Path) -> Path:
                         *zip(*points, strict=True), "o", color=color, label=name
                     )
             panel.set_title(case["name"])
-            panel.set_xlabel("n")
+            panel.set_xlabel(axis)
             panel.set_ylabel("seconds (wall)")
             if panel.lines:
                 panel.legend()
         return _save(figure, path)
+
+
+def _axis(sizes: list[dict[str, int]]) -> str:
+    """Return the part of the sizes to draw seconds over: n, or the first that varies."""
+    names = sorted(sizes[0], key=lambda name: name != "n")
+    varying = [name for name in names if len({size[name] for size in sizes}) > 1]
+    return (varying or names)[0]

@@ -295,6 +295,7 @@ def test_a_real_case_from_the_command_line(tmp_path) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.timeout(900)
 def test_peers_agree_in_every_case(tmp_path) -> None:
     if importlib.util.find_spec("xrfm") is None:
         pytest.skip("needs: pip install 'mlmethods[peers]'")
