@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_namespace(
         "datasets": "",
         "export": "",
         "io": "",
+        "load_model": "mlmethods.motion.models",
         "metrics": "",
         "plot_attention": "mlmethods.motion.plots",
         "plot_counts": "mlmethods.motion.plots",

@@ -62,6 +62,8 @@ class Seq2SeqConfig(NetworkConfig):
         How the decoder looks at the encoder; ``"mean"`` is no attention.
     heads : int
         Query blocks of the attention ``"mlp"``.
+    attention_width : int
+        Width of its queries and keys.
     encoder : {"pyramid-gru", "tcn-stride"}
         The second is for features of video: dilated convolutions with strides of 2.
     frame_loss : float
@@ -74,6 +76,7 @@ class Seq2SeqConfig(NetworkConfig):
     layers: int = 3
     attention: str = "dot"
     heads: int = 1
+    attention_width: int = 256
     encoder: str = "pyramid-gru"
     frame_loss: float = 0.5
     label_smoothing: float = 0.1
@@ -115,13 +118,18 @@ class ASRFConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ASFormerConfig(NetworkConfig):
-    """An encoder and decoders of windowed attention."""
+    """An encoder and decoders of windowed attention.
+
+    ``window`` is ``"frame"`` or ``"block"``: whether every frame has a window of its
+    own, or all frames of a block have the same, as in the code that was released.
+    """
 
     decoders: int = 3
     layers: int = 10
     maps: int = 64
     reduction: int = 2
     channel_dropout: float = 0.3
+    window: str = "frame"
     smoothing_weight: float = 0.15
     dropout: float = 0.5
 
@@ -151,9 +159,10 @@ class TrainingConfig:
     ----------
     optimizer : {"adam", "adamw"}
         The update rule.
-    schedule : {"constant", "one-cycle"}
+    schedule : {"constant", "one-cycle", "plateau"}
         ``"one-cycle"`` rises linearly from ``lr / 25`` over 30 % of all steps and falls
-        back linearly.
+        back linearly; ``"plateau"`` halves the rate when the mean loss of more than 3
+        epochs in a row has not fallen.
     lr, weight_decay : float
         Of the optimizer.
     batch_size : int
@@ -207,6 +216,8 @@ class TrainingData(NamedTuple):
         Frames of a window, padding included.
     max_tokens : int
         Room for the tokens of a window, the end included.
+    start_token : int
+        What a decoder sees as the last token before a recording.
     """
 
     frames: NDArray
@@ -218,6 +229,7 @@ class TrainingData(NamedTuple):
     tokens: NDArray | None
     size: int
     max_tokens: int
+    start_token: int = 0
 
 
 class DecodeResult(NamedTuple):

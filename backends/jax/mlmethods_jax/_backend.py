@@ -24,6 +24,7 @@ __all__ = ["JaxBackend", "backend"]
 
 _ENGINES = {
     "kernels": "mlmethods_jax.solvers.eigenpro",
+    "motion": "mlmethods_jax.motion.engine",
     "overfitting": "mlmethods_jax.overfitting.engine",
     "privacy": "mlmethods_jax.privacy.engine",
     "rfm": "mlmethods_jax.rfm.engine",

@@ -11,9 +11,9 @@ __getattr__, __dir__, __all__ = lazy_namespace(
         "ASFormerModule": "mlmethods_jax.motion.asformer",
         "ASRFModule": "mlmethods_jax.motion.asrf",
         "BiGRUModule": "mlmethods_jax.motion.taggers",
-        "CNNModule": "mlmethods_jax.motion.taggers",
+        "CNNModule": "mlmethods_jax.motion.cnn",
         "LASDecoder": "mlmethods_jax.motion.seq2seq",
         "MSTCNModule": "mlmethods_jax.motion.mstcn",
-        "PyramidBiGRU": "mlmethods_jax.motion.seq2seq",
+        "PyramidBiGRU": "mlmethods_jax.motion.encoders",
     },
 )
