@@ -73,6 +73,15 @@ _Trained = Annotated[
 ]
 _Out = Annotated[Path, typer.Option(file_okay=False, help="Where results go.")]
 _Arm = Annotated[Side, typer.Option(help="The arm to look at.")]
+_Columns = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="What columns are: a YAML or JSON file."
+    ),
+]
+_Rate = Annotated[
+    float | None, typer.Option(help="Samples per second, where files do not tell.")
+]
 
 # Epochs of a network on the whole of its data, as published.
 _EPOCHS = {
@@ -86,19 +95,27 @@ _EPOCHS = {
 }
 
 
-def _read(paths: list[Path]) -> list[Recording]:
+def _read(
+    paths: list[Path], column_map: Path | None = None, fs: float | None = None
+) -> list[Recording]:
     from mlmethods.motion import Recording, io
 
     found: list[Recording] = []
     for path in paths:
-        own = io.read(path)
+        own = io.read(path, column_map=column_map, fs=fs)
         found += [own] if isinstance(own, Recording) else own
     return found
 
 
-def info(options: Options, paths: _Files) -> None:
+def info(
+    options: Options,
+    paths: _Files,
+    *,
+    column_map: _Columns = None,
+    fs: _Rate = None,
+) -> None:
     """Say what is understood of recordings: channels, rate, units and gaps."""
-    rows = [_described(recording) for recording in _read(paths)]
+    rows = [_described(recording) for recording in _read(paths, column_map, fs)]
     if options.json:
         print_json(rows)
         return
@@ -161,16 +178,14 @@ def _of_side(recordings: list[Recording], side: Side) -> list[Recording]:
 
 
 def _run(
-    options: Options,
-    paths: list[Path],
+    recordings: list[Recording],
     model: Path,
     side: Side,
-    interval: Interval,
-    calibration: Path | None,
+    interval: Interval = Interval.NONE,
+    calibration: Path | None = None,
 ) -> PrimSeqResult:
     """Repair, recognize and count."""
-    from mlmethods.motion import PrimSeq, load_model
-    from mlmethods.motion.count_calibration import CountCalibration
+    from mlmethods.motion import CountCalibration, PrimSeq, load_model
     from mlmethods.motion.preprocess import SensorSanitizer
 
     trained = load_model(model)
@@ -180,7 +195,7 @@ def _run(
         interval=None if interval is Interval.NONE else interval.value,
         calibration=None if calibration is None else CountCalibration.load(calibration),
     )
-    return pipeline.predict(_of_side(_read(paths), side))
+    return pipeline.predict(_of_side(recordings, side))
 
 
 def predict(
@@ -190,9 +205,11 @@ def predict(
     model: _Trained,
     out: _Out,
     side: _Arm = Side.BOTH,
+    column_map: _Columns = None,
+    fs: _Rate = None,
 ) -> None:
     """Find the motions in recordings; writes tables and annotation files."""
-    result = _run(options, paths, model, side, Interval.NONE, None)
+    result = _run(_read(paths, column_map, fs), model, side)
     result.export(out)
     if options.json:
         print_json(result.to_dataframe().to_dict("records"))
@@ -216,12 +233,15 @@ def count(
             exists=True, dir_okay=False, help="What train wrote beside a model."
         ),
     ] = None,
+    column_map: _Columns = None,
+    fs: _Rate = None,
 ) -> None:
     """Count the motions in recordings, with a report, tables and annotation files."""
     beside = model / "calibration.json"
     if calibration is None and beside.exists():
         calibration = beside
-    result = _run(options, paths, model, side, interval, calibration)
+    result = _run(_read(paths, column_map, fs), model, side, interval, calibration)
+    result.provenance["command"] = f"mlmethods motion count --model {model}"
     result.export(out)
     result.report(out)
     totals = result.totals()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 from typing import Any
+
+import numpy as np
 
 from mlmethods.common.machine import versions
 
@@ -13,7 +16,7 @@ __all__ = ["describe"]
 
 
 def describe(pipeline: Any) -> dict[str, Any]:
-    """Return the model, its settings and their hash, versions and the time.
+    """Return the model, its settings, hashes of both, versions and the time.
 
     Parameters
     ----------
@@ -22,12 +25,12 @@ def describe(pipeline: Any) -> dict[str, Any]:
     """
     model = pipeline.model
     settings = _settings(model)
-    text = json.dumps(settings, sort_keys=True, default=repr)
+    text = json.dumps(settings, sort_keys=True, default=_plain)
     calibration = pipeline.calibration
     temperature = None if calibration is None else calibration.temperature
     return {
         "model": type(model).__name__,
-        "model_id": str(getattr(model, "model_id_", "")),
+        "model_id": _model_id(model),
         "config_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         "settings": json.loads(text),
         "pipeline": {
@@ -40,6 +43,24 @@ def describe(pipeline: Any) -> dict[str, Any]:
         "versions": versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _plain(value: Any) -> str:
+    """Return what stands for an object in JSON, the same in every process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _model_id(model: Any) -> str:
+    """Return a name that two models share only if their parameters are equal."""
+    params = getattr(model, "params_", None)
+    if not params:
+        return ""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name in sorted(params):
+        array = np.ascontiguousarray(params[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _settings(model: Any) -> dict[str, Any]:

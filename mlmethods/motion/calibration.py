@@ -55,6 +55,8 @@ def fit_temperature(confidence: ArrayLike, correct: ArrayLike) -> Temperature:
 
     The log-odds of the chosen token against all else are divided by one number that
     maximizes the likelihood of what was right, so that the order of confidences stays.
+    No temperature takes a confidence from one side of 0.5 to the other: a model that is
+    sure and mostly wrong needs more than this.
 
     Parameters
     ----------

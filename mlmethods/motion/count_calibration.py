@@ -89,7 +89,7 @@ class CountCalibration:
 
         Examples
         --------
-        >>> from mlmethods.motion.count_calibration import CountCalibration
+        >>> from mlmethods.motion import CountCalibration
         >>> rows = [(f"p{i}", None, None, None, "reach", 20, 20 - i) for i in range(9)]
         >>> known = CountCalibration(("reach",), counts=tuple(rows))
         >>> known.quantile("reach", ["subject"]).value.__round__(3)

@@ -122,7 +122,9 @@ def distinct_trials(recordings: Sequence[Recording]) -> list[int]:
     places = []
     for index, recording in enumerate(recordings):
         trial = recording.meta.get("trial")
-        key = (recording.subject, recording.session, trial)
+        # both arms and the parts around a long gap are not the same movements
+        offset = recording.meta.get("offset", 0.0)
+        key = (recording.subject, recording.session, recording.side, trial, offset)
         if trial is None or key not in seen:
             places.append(index)
         seen.add(key)

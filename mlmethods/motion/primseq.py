@@ -321,16 +321,20 @@ class PrimSeq:
         chances, right, rows = [], [], []
         size = len(self.classes)
         missed, total = np.zeros(size), np.zeros(size)
-        for recording, truth, one in zip(recordings, truths, found, strict=True):
+        sources = _sources(recordings, found)
+        for source, truth, one in zip(sources, truths, found, strict=True):
+            if source.repeated:
+                continue
             known, correct = hits(truth, one.runs.label.tolist())
-            chances.append(one.runs.confidence)
-            right.append(correct)
+            told = ~np.isnan(one.runs.confidence)
+            chances.append(one.runs.confidence[told])
+            right.append(correct[told])
             true = np.bincount(np.asarray(truth, np.int64), minlength=size)
             seen = np.bincount(one.runs.label, minlength=size)
             total += true
             wrong = np.asarray(truth, np.int64)[~known]
             missed += np.bincount(wrong, minlength=size)
-            who = [getattr(recording, key) for key in KEYS]
+            who = [getattr(source, key) for key in KEYS]
             rows += [
                 (*who, name, int(true[c]), int(seen[c]))
                 for c, name in enumerate(self.classes)
@@ -358,8 +362,10 @@ class PrimSeq:
                 repair = self.sanitizer
             else:
                 own = _read(item)
-                repair = self.sanitizer or _default_sanitizer(self.model)
-            recordings += repair.fit(own).transform(own) if repair else own
+                repair = self.sanitizer
+                if repair is None:
+                    repair = _default_sanitizer(self.model)
+            recordings += own if repair is None else repair.fit(own).transform(own)
         if not recordings:
             raise InvalidInputError("source must hold at least one recording, got none")
         return recordings

@@ -87,16 +87,10 @@ class Seq2SeqRecognizer(SequenceEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mlmethods.motion import Channel, Recording, Segments, Seq2SeqRecognizer
-    >>> y = np.repeat([0, 1, 0, 1], 100)
-    >>> recording = Recording(
-    ...     np.stack([y, -y], axis=1), 50.0,
-    ...     [Channel("a", "accel", "m/s2"), Channel("b", "accel", "m/s2")],
-    ...     subject="s1", labels=Segments.from_frames(y, 50.0, ("idle", "reach")))
-    >>> model = Seq2SeqRecognizer(hidden=8, lr=0.02, batch_size=8, epochs=40, layers=2)
-    >>> model.fit([recording]).predict_sequence([recording])
-    [[0, 1, 0, 1]]
+    >>> from mlmethods.motion import Seq2SeqRecognizer
+    >>> model = Seq2SeqRecognizer(hidden=64, epochs=10)
+    >>> model.window.size, model.window.core  # seconds
+    (6.0, 4.0)
     """
 
     def __init__(

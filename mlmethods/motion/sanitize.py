@@ -16,17 +16,22 @@ from mlmethods.interfaces import NDArray
 from mlmethods.motion import _defects as defects
 from mlmethods.motion._gaps import Gaps, fill_gaps
 from mlmethods.motion._resampling import at_times, resample
+from mlmethods.motion._time_order import (
+    entry_at_stamps,
+    in_order,
+    labels_at_stamps,
+    uneven_entry,
+)
 from mlmethods.motion._units import SI, known_unit
 from mlmethods.motion.io.assemble import convert_units
-from mlmethods.motion.io.stamps import MINIMUM_RATE, TOLERANCE
+from mlmethods.motion.io.stamps import MINIMUM_RATE
 from mlmethods.motion.recording import Channel, QualityEntry, Recording
-from mlmethods.motion.segments import Segments
 
 __all__ = ["SensorSanitizer"]
 
 # Rates below it blur actions of less than a second.
 _FULL_RATE = 100.0
-_WARN_SHARE, _MOST_SHARE = 0.01, 0.2
+_WARN_SHARE = 0.01
 # A channel without more than this share of its samples is lost.
 _LOST = 0.9
 # The shortest piece that a recognizer accepts.
@@ -65,8 +70,8 @@ class SensorSanitizer(TransformerMixin, BaseEstimator):
     Everything that was found is in :attr:`Recording.quality`. A recording without
     defects at the right rate keeps its signals bit by bit.
 
-    A piece of a split recording starts at 0; ``meta["offset"]`` holds the seconds
-    before it and ``meta["part"]`` its number. The gaps are reported with the piece
+    A piece of a split recording keeps the name and starts at 0; ``meta["offset"]``
+    holds the seconds before it and ``meta["part"]`` its number. The gaps are reported with the piece
     before them, after its end.
 
     Examples
@@ -140,7 +145,7 @@ class SensorSanitizer(TransformerMixin, BaseEstimator):
             _check_rate(recording)
             if recording.fs < min(_FULL_RATE, fs_out) * (1 - _SAME_RATE):
                 slow.append(recording.name)
-            ordered, share = _in_order(recording)
+            ordered, share = in_order(recording)
             if share > _WARN_SHARE:
                 shuffled.append(recording.name)
             results += _repaired(ordered, fs_out, max_gap, self.on_long_gap)
@@ -173,14 +178,14 @@ def _repaired(
     gaps = fill_gaps(state.data, state.channels, seconds, fs, max_gap, on_long_gap)
     quality = [*state.quality, *gaps.quality]
     if seconds is not None:
-        quality = [_at_stamps(entry, seconds, fs) for entry in quality]
+        quality = [entry_at_stamps(entry, seconds, fs) for entry in quality]
         quality += gaps.stamps
     labels = recording.labels
     if labels is not None and seconds is not None:
-        labels = _labels_at_stamps(labels, seconds, fs)
+        labels = labels_at_stamps(labels, seconds, fs)
     data, valid = _at_rate(gaps, recording, state.channels, seconds, fs_out)
     if seconds is not None:
-        quality.append(_uneven(seconds, fs, fs_out))
+        quality.append(uneven_entry(seconds, fs, fs_out))
     elif data is not gaps.data:
         quality.append(
             QualityEntry(
@@ -359,7 +364,6 @@ def _pieces(whole: Recording, valid: NDArray) -> list[Recording]:
         meta = {name: x for name, x in piece.meta.items() if name != "valid"}
         meta["part"] = part
         meta["offset"] = float(meta.get("offset", 0.0)) + start
-        meta["name"] = f"{whole.name} part {part + 1}"
         pieces.append(piece.replace(meta=meta, quality=(*piece.quality, *after)))
     return pieces
 
@@ -371,108 +375,6 @@ def _check_rate(recording: Recording) -> None:
             f"{MINIMUM_RATE:g} Hz are needed to tell motions of less than a second; "
             "give fs= when reading it if that rate is wrong"
         )
-
-
-def _in_order(recording: Recording) -> tuple[Recording, float]:
-    """Sort time stamps and merge equal ones; return the share that was affected."""
-    if recording.meta.get("time") is None:
-        return recording, 0.0
-    time = np.asarray(recording.meta["time"], np.float64)
-    name, fs = recording.name, recording.fs
-    if not np.isfinite(time).all():
-        index = int(np.argmin(np.isfinite(time)))
-        raise InvalidInputError(
-            f"time stamps of recording {name!r} must be finite, got {time[index]} at "
-            f"frame {index}"
-        )
-    late = time < np.maximum.accumulate(time)
-    order = np.argsort(time, kind="stable")
-    ordered = time[order]
-    fresh = np.concatenate([[True], np.diff(ordered) > 0])
-    count = int(late.sum()) + int((~fresh).sum())
-    first = float(ordered[0])
-    if not count:
-        meta = {**recording.meta, "time": _unless_uniform(time - first, fs)}
-        return recording.replace(meta=meta), 0.0
-    share = count / len(time)
-    if share > _MOST_SHARE:
-        raise InvalidInputError(
-            f"recording {name!r} has {share:.0%} of its time stamps out of order or "
-            f"twice, and at most {_MOST_SHARE:.0%} are repaired"
-        )
-    data = _merged(recording.data[order], np.flatnonzero(fresh))
-    stamps = ordered[fresh] - first
-    meta = {**recording.meta, "time": _unless_uniform(stamps, fs)}
-    if meta.get("valid") is not None:
-        meta["valid"] = np.asarray(meta["valid"], bool)[order][fresh]
-    labels = recording.labels
-    if labels is not None:
-        # Labels belong to frames in the order of the file.
-        frames = labels.to_frames(fs, len(time))[order][fresh]
-        labels = Segments.from_frames(frames, fs, labels.classes)
-    entry = QualityEntry(
-        "*",
-        "time stamps out of order or twice",
-        0.0,
-        len(stamps) / fs,
-        f"{count} sorted or merged",
-    )
-    fixed = recording.replace(
-        data=data, labels=labels, quality=(*recording.quality, entry), meta=meta
-    )
-    return fixed, share
-
-
-def _unless_uniform(time: NDArray, fs: float) -> NDArray | None:
-    """Return time stamps, or None if they are those of uniform frames."""
-    off = np.abs(time - np.arange(len(time)) / fs).max()
-    return time if off > TOLERANCE / fs else None
-
-
-def _merged(data: NDArray, starts: NDArray) -> NDArray:
-    """Return the mean of the samples of each group that are not missing."""
-    known = np.isfinite(data)
-    count = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
-    total = np.add.reduceat(
-        np.where(known, data, 0.0), starts, axis=0, dtype=np.float64
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (total / count).astype(np.float32)
-    alone = np.diff(starts, append=len(data)) == 1
-    mean[alone] = data[starts[alone]]
-    return mean
-
-
-def _at_stamps(entry: QualityEntry, seconds: NDArray, fs: float) -> QualityEntry:
-    start, end = _moved(np.array([entry.start, entry.end]), seconds, fs)
-    return entry._replace(start=float(start), end=float(end))
-
-
-def _moved(times: NDArray, seconds: NDArray, fs: float) -> NDArray:
-    """Return times of uniform frames as times of the stamps."""
-    places = np.append(seconds, seconds[-1] + 1 / fs)
-    return np.interp(times * fs, np.arange(len(places)), places)
-
-
-def _labels_at_stamps(labels: Segments, seconds: NDArray, fs: float) -> Segments:
-    start, end = _moved(labels.start, seconds, fs), _moved(labels.end, seconds, fs)
-    kept = start < end
-    part = labels[kept]
-    return dataclasses.replace(part, start=start[kept], end=end[kept])._marked(
-        labels._from_frames
-    )
-
-
-def _uneven(seconds: NDArray, fs: float, fs_out: float) -> QualityEntry:
-    steps = np.diff(seconds)
-    jitter = float(np.std(steps[steps < 1.5 / fs])) * 1e3 if len(steps) else 0.0
-    return QualityEntry(
-        "*",
-        f"uneven time stamps ({fs:.4g} Hz, jitter {jitter:.2g} ms)",
-        0.0,
-        float(seconds[-1]) + 1 / fs,
-        f"interpolated to {fs_out:g} Hz",
-    )
 
 
 def _nothing_left(recording: Recording) -> InvalidInputError:

@@ -54,16 +54,10 @@ class BiGRUTagger(SegmentationEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mlmethods.motion import BiGRUTagger, Channel, Recording, Segments
-    >>> y = np.repeat([0, 1, 0, 1], 100)
-    >>> recording = Recording(
-    ...     np.stack([y, -y], axis=1), 50.0,
-    ...     [Channel("a", "accel", "m/s2"), Channel("b", "accel", "m/s2")],
-    ...     subject="s1", labels=Segments.from_frames(y, 50.0, ("idle", "reach")))
-    >>> model = BiGRUTagger(hidden=4, layers=1, lr=0.05, batch_size=8, epochs=10)
-    >>> model.fit([recording]).predict_sequence([recording])
-    [[0, 1, 0, 1]]
+    >>> from mlmethods.motion import BiGRUTagger
+    >>> model = BiGRUTagger(hidden=64, smoothing=(25, 3.0))
+    >>> model.hidden, model.window.core  # units, seconds
+    (64, 4.0)
     """
 
     _optimizer = "adamw"

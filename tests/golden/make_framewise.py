@@ -136,7 +136,7 @@ class ASRF(nn.Module):
 
 
 class Attention(nn.Module):
-    """Windowed attention, one block of queries after another."""
+    """Windowed attention, with the keys of every block cut out one after another."""
 
     def __init__(self, maps: int, reduction: int, window: int, shared: bool) -> None:
         super().__init__()
@@ -167,14 +167,14 @@ class Attention(nn.Module):
         q = functional.pad(q, (0, rest))
         k, v = (functional.pad(a, (reach, rest + reach)) for a in (k, v))
         present = functional.pad(torch.ones(length), (reach, rest + reach))
-        allowed, found = self.allowed(), []
-        for i in range(blocks):
-            keys = slice(i * window, (i + 1) * window + 2 * reach)
-            kept = allowed * present[keys]
-            scores = q[0, :, i * window : (i + 1) * window].T @ k[0, :, keys]
-            scores = scores / math.sqrt(q.shape[1]) + torch.log(kept + 1e-6)
-            found.append(v[0, :, keys] @ (scores.softmax(-1) * kept).T)
-        return self.conv_out(torch.cat(found, -1)[None, :, :length].relu())
+        keys = [slice(i * window, (i + 1) * window + 2 * reach) for i in range(blocks)]
+        k, v = (torch.stack([a[0, :, own] for own in keys]) for a in (k, v))
+        kept = self.allowed() * torch.stack([present[own] for own in keys])[:, None]
+        q = q[0].reshape(-1, blocks, window).permute(1, 2, 0)
+        scores = q @ k / math.sqrt(q.shape[-1]) + torch.log(kept + 1e-6)
+        found = (scores.softmax(-1) * kept) @ v.transpose(1, 2)
+        found = found.reshape(1, blocks * window, -1)[:, :length]
+        return self.conv_out(found.transpose(1, 2).relu())
 
 
 class FeedForward(nn.Module):
@@ -333,9 +333,9 @@ def main() -> None:
     x = torch.randn(1, FEATURES, FRAMES)
     files: dict[str, dict[str, Tensor]] = {}
     for name, network in (
-        ("mstcn", MSTCN(FEATURES, CLASSES, 3, 4, MAPS)),
-        ("asformer", ASFormer(FEATURES, CLASSES, 2, 4, MAPS)),
-        ("asformer_block", ASFormer(FEATURES, CLASSES, 1, 3, MAPS, shared=True)),
+        ("mstcn", MSTCN(FEATURES, CLASSES, 2, 3, MAPS)),
+        ("asformer", ASFormer(FEATURES, CLASSES, 2, 3, MAPS)),
+        ("asformer_block", ASFormer(FEATURES, CLASSES, 0, 3, MAPS, shared=True)),
     ):
         network.eval()
         labels = runs.clone()
@@ -351,7 +351,7 @@ def main() -> None:
         files[name] = stored(
             network, x, labels=labels, logits=logits, loss=loss, gradient=first
         )
-    network = ASRF(FEATURES, CLASSES, 2, 4, MAPS).eval()
+    network = ASRF(FEATURES, CLASSES, 2, 3, MAPS).eval()
     outputs = network(x)
     loss = asrf_loss(outputs, x, runs, boundary_targets(runs))
     loss.backward()

@@ -162,13 +162,36 @@ def test_textgrids_of_praat_in_utf16(tmp_path):
 
 def test_slots_without_times_lie_evenly(tmp_path):
     path = tmp_path / "a.eaf"
-    export.write_eaf(path, Segments([0, 1, 2], [1, 2, 3], [0, 1, 2], CLASSES))
+    slots = {
+        "ts1": ' TIME_VALUE="0"',
+        "ts2": "",
+        "ts3": "",
+        "ts4": ' TIME_VALUE="3000"',
+    }
+    spans = [("ts1", "ts2", "rest"), ("ts2", "ts3", "reach"), ("ts3", "ts4", "rest")]
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        "<ANNOTATION_DOCUMENT><TIME_ORDER>",
+    ]
+    lines += [f'<TIME_SLOT TIME_SLOT_ID="{x}"{time}/>' for x, time in slots.items()]
+    lines.append('</TIME_ORDER><TIER TIER_ID="left" LINGUISTIC_TYPE_REF="a">')
+    lines += [
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{a}" TIME_SLOT_REF1="{a}" '
+        f'TIME_SLOT_REF2="{b}"><ANNOTATION_VALUE>{label}</ANNOTATION_VALUE>'
+        "</ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for a, b, label in spans
+    ]
+    path.write_text("\n".join([*lines, "</TIER></ANNOTATION_DOCUMENT>"]))
+    found = export.read_eaf(path)
+    assert found == {"left": Segments([0, 1, 2], [1, 2, 3], [0, 1, 0], CLASSES)}
+
+
+def test_spans_that_touch_have_slots_of_their_own(tmp_path):
+    path = tmp_path / "a.eaf"
+    export.write_eaf(path, Segments([0, 1], [1, 2], [0, 1], CLASSES))
     text = path.read_text()
-    assert 'TIME_VALUE="1000"' in text
-    for time in ("1000", "2000"):
-        text = text.replace(f' TIME_VALUE="{time}"', "")
-    path.write_text(text)
-    np.testing.assert_allclose(export.read_eaf(path)["primitives"].end, [1, 2, 3])
+    assert text.count('TIME_VALUE="1000"') == 2
+    assert all(text.count(f'TIME_SLOT_REF{k}="ts{n}"') for k, n in ((1, 1), (2, 4)))
 
 
 @pytest.mark.parametrize("target", ["b.eaf", "b.TextGrid", "b_events.tsv", "b.csv"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mlmethods.errors import DataFormatError, DatasetNotFoundError
+from mlmethods.errors import DataFormatError, DatasetNotFoundError, InvalidInputError
 from mlmethods.motion import Segments, export, io
 from mlmethods.motion._units import GRAVITY
 from mlmethods.motion.io.noraxon import noraxon_channel
@@ -95,6 +98,7 @@ def mvnx(path, frames, *, rate="60", skip=(), extra="", frame=None):
     rng = np.random.default_rng(1)
     q = rng.normal(size=(frames, len(SEGMENTS), 4))
     q /= np.linalg.norm(q, axis=2, keepdims=True)
+    turn = rng.normal(size=(frames, len(SEGMENTS), 3))
     acc = rng.normal(size=(frames, len(SENSORS), 3))
     angle = rng.normal(size=(frames, len(JOINTS), 3)) * 30
 
@@ -119,6 +123,7 @@ def mvnx(path, frames, *, rate="60", skip=(), extra="", frame=None):
             continue
         body = (
             f"<orientation>{text(q[i])}</orientation><position>0 0 0</position>"
+            f"<angularVelocity>{text(turn[i])}</angularVelocity>"
             f"<sensorFreeAcceleration>{text(acc[i])}</sensorFreeAcceleration>"
             f"<jointAngle>{text(angle[i])}</jointAngle>"
         )
@@ -129,7 +134,9 @@ def mvnx(path, frames, *, rate="60", skip=(), extra="", frame=None):
         )
     parts.append(f"</frames>{extra}</subject></mvnx>\n")
     path.write_text("".join(parts), encoding="utf-8")
-    rows = np.hstack([x.reshape(frames, np.prod(x.shape[1:])) for x in (q, acc, angle)])
+    rows = np.hstack(
+        [x.reshape(frames, np.prod(x.shape[1:])) for x in (q, turn, acc, angle)]
+    )
     return np.delete(rows, list(skip), axis=0)
 
 
@@ -255,14 +262,26 @@ def test_bids(tmp_path):
     np.testing.assert_allclose(recording.labels.end, [1.25, 1.75])
 
 
-def test_bids_with_latencies(tmp_path):
-    latency = np.arange(300) / 100
+@pytest.mark.parametrize("begin", [0.0, 0.25, 0.75])
+def test_bids_with_latencies(tmp_path, begin):
+    latency = np.arange(300) / 100 + begin
     latency[100:] += 1.0
     path, _ = bids(tmp_path, latency=latency)
     recording = io.read(path)
-    np.testing.assert_allclose(recording.meta["time"], latency, atol=1e-5)
-    # Frames count as uniform until the gap is repaired: the label ends earlier.
-    np.testing.assert_allclose(recording.labels.start, [0.5, 1.0], atol=0.011)
+    np.testing.assert_allclose(recording.meta["time"], latency - begin, atol=1e-5)
+    # Frames count as uniform until the gap is repaired: the gap takes no time.
+    frames = np.arange(300) / 100
+    start = np.interp([0.5, 1.25], latency, frames)
+    end = np.interp([1.25, 1.75], latency, frames)
+    np.testing.assert_allclose(recording.labels.start, start, atol=1e-4)
+    np.testing.assert_allclose(recording.labels.end, end, atol=1e-4)
+
+
+def test_bids_with_even_latencies(tmp_path):
+    path, _ = bids(tmp_path, latency=np.arange(300) / 100 + 0.25)
+    recording = io.read(path)
+    assert "time" not in recording.meta
+    np.testing.assert_allclose(recording.labels.start, [0.25, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -367,3 +386,51 @@ def test_empty_folders(tmp_path):
         io.read(tmp_path)
     with pytest.raises(DatasetNotFoundError, match="must be a folder"):
         io.read_folder(tmp_path / "nothing")
+
+
+DAMAGES = [b"", b"x", b"\xff", b"\n", b"\r", b'"', b"<", b"1e400", b"\x00"]
+
+
+class Files(list):
+    """Files whose contents are not printed."""
+
+    def __repr__(self):
+        return f"{len(self)} files"
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    """A file of each kind, with the function that reads it."""
+    root = tmp_path_factory.mktemp("intact")
+    spans = Segments([0.1, 0.7], [0.7, 1.5], [1, 0], ("idle", "reach"))
+    noraxon(root / "n.csv")
+    mvnx(root / "m.mvnx", 12)
+    files = {root / "n.csv": io.read, root / "m.mvnx": io.read}
+    for name in ("e.eaf", "e.TextGrid", "e.tsv", "e.csv"):
+        export.write_tracks(root / name, spans)
+        files[root / name] = export.read_tracks
+    path, _ = bids(root)
+    files |= {part: lambda _: io.read(path) for part in path.parent.iterdir()}
+    return Files(
+        (part, part.read_bytes(), read) for part, read in sorted(files.items())
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_random_damage_is_read_or_refused(intact, seed):
+    """No other error than those that name the file comes out of a damaged one."""
+    draw = random.Random(seed)
+    path, content, read = draw.choice(intact)
+    place = draw.randrange(len(content))
+    change = draw.choice(DAMAGES)
+    removed = draw.choice([0, 1, 40, len(content)])
+    path.write_bytes(content[:place] + change + content[place + removed :])
+    refusal = None
+    try:
+        read(path)
+    except (DataFormatError, InvalidInputError) as error:
+        refusal = str(error)
+    finally:
+        path.write_bytes(content)
+    assert refusal is None or path.parent.name in refusal

@@ -150,6 +150,15 @@ def test_uneven_stamps_are_kept(tmp_path):
     np.testing.assert_allclose(recording.meta["time"], values[:, 0], atol=1e-9)
 
 
+@pytest.mark.parametrize(("off", "uneven"), [(0.05, False), (0.2, True)])
+def test_small_jitter_counts_as_uniform(tmp_path, off, uneven):
+    values = rows()
+    values[200, 0] += off / 50
+    recording = io.read(write(tmp_path / "a.csv", IMU, values))
+    assert recording.fs == 50
+    assert ("time" in recording.meta) == uneven
+
+
 def test_counts_need_a_rate(tmp_path):
     values = rows()
     values[:, 0] = np.arange(len(values))

@@ -28,6 +28,7 @@ enough = jax.device_count() >= DEVICES
 on_eight = pytest.mark.skipif(not enough, reason="runs in the process with 8 devices")
 
 CONFIG = TrainingConfig(lr=0.05, batch_size=8, epochs=4, schedule="one-cycle")
+rate_of = jax.jit(one_cycle)
 SPEC = WindowSpec(size=2.0, hop=1.0, context=0.5)
 
 
@@ -107,6 +108,7 @@ def test_other_rates_other_seeds_and_other_epochs_compile_nothing():
         running.params()
 
 
+@pytest.mark.slow
 def test_every_window_is_seen_once_an_epoch():
     seen = []
 
@@ -158,7 +160,7 @@ def test_one_cycle_is_piecewise_linear(total):
     expected = np.interp(steps, knots, [0.04, 1.0, 0.04]) if top else None
     if expected is None:
         expected = np.interp(steps, knots[1:], [1.0, 0.04])
-    rates = one_cycle(jnp.float32(steps), jnp.float32(1), jnp.float32(total))
+    rates = rate_of(np.float32(steps), np.float32(1), np.float32(total))
     assert_allclose(np.asarray(rates), expected, atol=0.02)
 
 
@@ -207,6 +209,7 @@ def test_a_plateau_lowers_the_rate_and_survives_a_resume():
     assert scales == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_short_recordings_are_computed_at_their_size():
     lengths = (190, 40, 90, 200)
     data = whole_recordings(examples(lengths), multiple=8)

@@ -6,15 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mlmethods.errors import DataFormatError, InvalidInputError
 from mlmethods.motion import PrimSeq, Segments
-from mlmethods.motion._pieces import Joiner, Runs, align_core, frame_runs
-from mlmethods.motion.count_calibration import CountCalibration, hits
+from mlmethods.motion.count_calibration import CountCalibration
 from mlmethods.motion.intervals import conformal_quantile, poisson_binomial_interval
 from mlmethods.motion.preprocess import SensorSanitizer, ZNormalizer
+from mlmethods.motion.report import render_page, report_document
 from mlmethods.motion.windows import WindowSpec, cut, stitch
 
 
@@ -154,6 +152,8 @@ def test_two_cameras_of_a_trial_count_once(tools):
     assert result.counts.set_index("class").loc["reach", "count"] == 1
     assert [len(spans) for spans in result.segments] == [1, 1]
     assert [source.repeated for source in result.sources] == [False, True]
+    known = PrimSeq(tools.OneHotRecognizer()).calibrate(views).calibration
+    assert known.to_dataframe()["true"].sum() == 1
 
 
 def _silent(tools):
@@ -332,78 +332,6 @@ def _without_attention(tools):
     )
 
 
-def test_repeats_within_a_core_stay_and_edges_join():
-    def runs(*spans):
-        start, end, label = (
-            np.array(column, np.int64) for column in zip(*spans, strict=True)
-        )
-        return Runs(
-            start, end, label, np.full(len(start), 0.5), np.ones(len(start), bool)
-        )
-
-    cores = [runs((0, 3, 1), (3, 8, 1)), runs((8, 9, 1), (9, 16, 2)), Runs.none()]
-    for collapse, expected in ((False, [3, 9, 16]), (True, [9, 16])):
-        joiner = Joiner(collapse)
-        parts = [joiner.push(core) for core in cores]
-        parts.append(joiner.flush())
-        joined = Runs.concat(parts)
-        assert joined.end.tolist() == expected
-        assert joined.confidence.tolist() == [0.5] * len(expected)
-
-
-def test_more_tokens_than_frames_keep_the_surest():
-    label, confidence, bounds = align_core(
-        np.array([0, 1, 2, 1]),
-        np.array([0.4, 0.9, 0.2, 0.8]),
-        np.zeros((4, 3)),
-        (9, 11),
-        8,
-    )
-    assert label.tolist() == [1, 1]
-    assert confidence.tolist() == [0.9, 0.8]
-    assert bounds.tolist() == [0, 1, 2]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_a_core_is_covered_whatever_the_tokens(seed):
-    rng = np.random.default_rng(seed)
-    first, length = int(rng.integers(0, 60)), int(rng.integers(1, 80))
-    count = int(rng.integers(1, 35))
-    steps = -(-(first + length + int(rng.integers(0, 20))) // 8)
-    label, confidence, bounds = align_core(
-        rng.integers(4, size=count),
-        rng.random(count),
-        rng.normal(size=(steps, 4)),
-        (first, first + length),
-        8,
-        rng.random((count, steps)) if rng.random() < 0.3 else None,
-    )
-    assert bounds[0] == 0
-    assert bounds[-1] == length
-    assert (np.diff(bounds) >= 1).all()
-    assert len(label) == len(confidence) == min(count, length)
-
-
-def test_frame_runs_by_hand():
-    proba = np.array([[0.8, 0.2], [0.6, 0.4], [0.1, 0.9]])
-    runs = frame_runs(proba, 5, np.array([True, True, False]))
-    assert runs.start.tolist() == [5, 7]
-    assert runs.end.tolist() == [7, 8]
-    assert runs.label.tolist() == [0, 1]
-    assert runs.confidence.tolist() == pytest.approx([0.7, 0.9])
-    assert runs.valid.tolist() == [True, False]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 2), max_size=9), st.lists(st.integers(0, 2), max_size=9))
-def test_hits_are_as_many_on_both_sides(truth, found):
-    known, right = hits(truth, found)
-    assert known.sum() == right.sum()
-    matched = [t for t, k in zip(truth, known, strict=True) if k]
-    assert matched == [f for f, r in zip(found, right, strict=True) if r]
-
-
 def test_provenance_is_json_and_tells_settings(tools):
     result = PrimSeq(tools.OneHotRecognizer(strength=3.0)).predict(
         tools.recording([1] * 100)
@@ -415,6 +343,39 @@ def test_provenance_is_json_and_tells_settings(tools):
         tools.recording([1] * 100)
     )
     assert other.provenance["config_hash"] != result.provenance["config_hash"]
+    assert result.provenance["model_id"] == ""
+
+
+def test_the_id_of_a_model_is_that_of_its_parameters(tools):
+    ids = []
+    for value in (0.0, 0.0, 1.0):
+        model = tools.OneHotRecognizer()
+        model.params_ = {"w": np.full(3, value, np.float32)}
+        result = PrimSeq(model).predict(tools.recording([1] * 100))
+        ids.append(result.provenance["model_id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_unknown_confidences_are_passed_on(tools):
+    recording = tools.recording(tools.labels(500, seed=2))
+    model = tools.FramewiseModel()
+    answer = model.predict
+
+    def unsure(X):
+        return [
+            Segments(s.start, s.end, s.label, s.classes, np.full(len(s), np.nan))
+            for s in answer(X)
+        ]
+
+    model.predict = unsure
+    pipeline = PrimSeq(model, interval="poisson-binomial").calibrate(recording)
+    assert pipeline.calibration.temperature.n == 0
+    result = pipeline.predict(recording)
+    assert np.isnan(result.segments[0].confidence).all()
+    assert (result.counts["high"] > 0).all()
+    document = report_document(result)
+    assert document["recordings"][0]["segments"][0]["confidence"] is None
+    assert "confidence" not in render_page(document).partition('<svg class="strip')[2]
 
 
 def test_a_flat_channel_is_told(tools):

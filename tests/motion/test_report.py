@@ -225,7 +225,7 @@ def test_synthetic_signals_are_called_so(tools):
     assert _Page(render_page(report_document(result))).text.count("SYNTHETIC") == 2
 
 
-def test_a_result_without_motions_has_a_report(tools):
+def test_a_result_without_motions_has_files(tools, tmp_path):
     model = tools.OneHotRecognizer()
     answer = model.decode_windows
     model.decode_windows = lambda *given: answer(*given)._replace(
@@ -233,6 +233,8 @@ def test_a_result_without_motions_has_a_report(tools):
         truncated=np.ones(len(given[0]), bool),
     )
     result = PrimSeq(model).predict(tools.recording([1] * 500))
+    result.export(tmp_path)
+    assert len(export.read_csv(tmp_path / "segments.csv", tools.classes)) == 0
     text = _Page(render_page(report_document(result))).text
     assert "0 motions" in text
     assert "3 windows had more motions" in text

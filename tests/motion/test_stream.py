@@ -187,6 +187,33 @@ def test_low_latency_covers_and_finds_what_is_there(tools):
     assert abs(len(found) - len(truth)) <= 4
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    n_frames=st.integers(8, 900),
+    chunk=st.integers(1, 400),
+    window=st.sampled_from(
+        [
+            WindowSpec(),
+            WindowSpec(size=3.0, hop=3.0, context=0.0),
+            WindowSpec(size=1.4, hop=0.6, context=0.4),
+        ]
+    ),
+)
+def test_low_latency_covers_any_length_in_any_chunks(tools, n_frames, chunk, window):
+    recording = tools.recording(tools.labels(n_frames, seed=n_frames))
+    model = tools.OneHotRecognizer(window=window)
+
+    def run(size):
+        stream = PrimSeqStream(model, low_latency=True)
+        return _run(stream, recording.data, [size])
+
+    found = run(chunk)
+    _same(found, run(n_frames))
+    assert found.start[0] == 0
+    assert found.end[-1] == n_frames / tools.fs
+    np.testing.assert_array_equal(found.start[1:], found.end[:-1])
+
+
 @pytest.mark.parametrize("low_latency", [False, True])
 def test_a_state_goes_on_elsewhere(tools, low_latency):
     recording = _moving(tools, 1500, seed=12)

@@ -166,7 +166,7 @@ def test_more_motions_than_tokens_warn():
 
 
 def test_sizes_of_whole_recordings():
-    assert _sizes(np.array([900, 300, 500]), 1024, 8) == (256 * 2, 1024)
-    assert _sizes(np.array([900, 250]), 1024, 8) == (256, 512, 1024)
+    assert _sizes(np.array([900, 300, 500]), 1024, 8) == (512, 1024)
+    assert _sizes(np.array([900, 250]), 1024, 8) == (512, 1024)
     assert _sizes(np.array([900, 600]), 1024, 8) == (1024,)
-    assert _sizes(np.array([30, 900]), 1000, 8) == (256, 504, 1000)
+    assert _sizes(np.array([30, 900]), 1000, 8) == (504, 1000)

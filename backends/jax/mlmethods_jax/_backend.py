@@ -170,6 +170,8 @@ class JaxBackend:
             return solver.ShardedKernelEngine(self.mesh)
         if method == "rfm" and self.mesh is not None:
             return importlib.import_module(_ENGINES[method]).RFMEngine(self.mesh)
+        if method == "motion" and self.mesh is not None:
+            return importlib.import_module(_ENGINES[method]).MotionEngine(self.mesh)
         return importlib.import_module(_ENGINES[method]).engine
 
 

@@ -39,5 +39,5 @@ plot_timeline(test[0].labels, smooth.predict([test[0]])[0])
 # that they are nominal.
 
 result = PrimSeq(smooth).calibrate(list(validation)).predict(list(test))
-print(result.interval)
+print(result.interval.text)
 plot_counts(result.counts)

@@ -96,7 +96,7 @@ def write_eaf(
         tier = ElementTree.SubElement(
             root, "TIER", {"LINGUISTIC_TYPE_REF": _TYPE, "TIER_ID": name}
         )
-        for (start, end), span in zip(times[name], spans, strict=True):
+        for place, span in enumerate(spans):
             count += 1
             holder = ElementTree.SubElement(tier, "ANNOTATION")
             annotation = ElementTree.SubElement(
@@ -104,8 +104,8 @@ def write_eaf(
                 "ALIGNABLE_ANNOTATION",
                 {
                     "ANNOTATION_ID": f"a{count}",
-                    "TIME_SLOT_REF1": slots[start],
-                    "TIME_SLOT_REF2": slots[end],
+                    "TIME_SLOT_REF1": slots[name, place, "start"],
+                    "TIME_SLOT_REF2": slots[name, place, "end"],
                 },
             )
             value = ElementTree.SubElement(annotation, "ANNOTATION_VALUE")
@@ -173,16 +173,26 @@ def _milliseconds(name: str, spans: Segments) -> list[tuple[int, int]]:
     return times
 
 
-def _slots(root: Any, times: Mapping[str, list[tuple[int, int]]]) -> dict[int, str]:
-    """Write every time once, in order, and return the names."""
+def _slots(
+    root: Any, times: Mapping[str, list[tuple[int, int]]]
+) -> dict[tuple[str, int, str], str]:
+    """Write the time slots in order, and return the names of those of each span.
+
+    Spans that touch have slots of their own, or ELAN would move both together.
+    """
     order = ElementTree.SubElement(root, "TIME_ORDER")
-    values = sorted(
-        {time for spans in times.values() for pair in spans for time in pair}
-    )
-    names = {time: f"ts{index}" for index, time in enumerate(values, 1)}
-    for time, name in names.items():
+    ends = [
+        (time, (name, place, edge))
+        for name, spans in times.items()
+        for place, pair in enumerate(spans)
+        for edge, time in zip(("start", "end"), pair, strict=True)
+    ]
+    ends.sort(key=lambda item: item[0])
+    names = {}
+    for index, (time, key) in enumerate(ends, 1):
+        names[key] = f"ts{index}"
         ElementTree.SubElement(
-            order, "TIME_SLOT", {"TIME_SLOT_ID": name, "TIME_VALUE": str(time)}
+            order, "TIME_SLOT", {"TIME_SLOT_ID": f"ts{index}", "TIME_VALUE": str(time)}
         )
     return names
 

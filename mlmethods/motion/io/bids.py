@@ -63,8 +63,12 @@ def read_bids(path: Path, fs: float | None = None) -> Recording:
     data, si, quality = convert_units(data, found, axis.fs, str(path))
     identity = identity_of(path)
     side, labels = _events(path, stem)
-    if labels is not None and axis.time is not None:
-        labels = in_frames(labels, axis.fs, axis.time)
+    if labels is not None and len(labels):
+        # Events count from the start of the recording, as latencies do.
+        labels = labels.shift(-axis.origin)
+        labels = labels.clip(0.0, max(float(labels.end[-1]), 0.0))
+        if axis.time is not None:
+            labels = in_frames(labels, axis.fs, axis.time)
     meta: dict[str, Any] = {"name": stem, "source": path.name}
     if axis.time is not None:
         meta["time"] = axis.time

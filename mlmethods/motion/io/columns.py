@@ -44,7 +44,9 @@ _INDEX = re.compile(
 )
 _LABEL = re.compile(r"labels?|class|primitives?|annotations?")
 _SIDE = re.compile(r"(paretic|affected|impaired)?side|paretic")
-_IGNORED = re.compile(r"markers?|markernames?|activit(y|ies)|activitynames|comments?")
+_IGNORED = re.compile(
+    r"markers?|markernames?|activity|activities|activitynames|comments?"
+)
 _ROLES = {
     "label": _LABEL,
     "side": _SIDE,

@@ -19,7 +19,7 @@ __all__ = ["Identity", "Participant", "identity_of", "participants", "with_parti
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|task|acq|run|tracksys)-([^_]+)")
 _STROKEREHAB = re.compile(r"(s\d+)_([^_]+)_.*", re.IGNORECASE)
 _SIDE = re.compile(r"((paretic|affected|impaired|hemiparetic)_?)?(side|arm)")
-_FUGL_MEYER = re.compile(r"fugl_?meyer(_?(ue|score|total))*|fma?(_?(ue|score|total))*")
+_FUGL_MEYER = re.compile(r"fugl_?meyer(_.*)?|fma?(_.*)?")
 
 
 @dataclass(frozen=True)

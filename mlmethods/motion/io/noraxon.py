@@ -24,7 +24,7 @@ _SIDES: dict[str, Side] = {"lt": "left", "rt": "right"}
 _TRUNK = ("lumbar", "thoracic")
 _MARK = re.compile(r"noraxon|myomotion|\b[lr]t [a-z ]+\(deg\)", re.IGNORECASE)
 _BOOKKEEPING = re.compile(
-    r"time|activit(y|ies)|activity names|marker.*|.*contact.*|class|label|side|"
+    r"time|activity|activities|activity names|marker.*|.*contact.*|class|label|side|"
 )
 
 

@@ -36,11 +36,14 @@ class TimeAxis(NamedTuple):
         Seconds from the earliest frame, in the order of the file; None if uniform.
     quality : list of QualityEntry
         What had to be assumed.
+    origin : float
+        Earliest stamp in seconds.
     """
 
     fs: float
     time: NDArray | None
     quality: list[QualityEntry]
+    origin: float = 0.0
 
 
 def time_axis(
@@ -88,6 +91,7 @@ def time_axis(
             "time_unit in a column map"
         )
     second = 1 / fs if known == "index" and fs is not None else _SECONDS[known]
+    origin = float(stamps.min()) * second
     time = (stamps - stamps.min()) * second
     near = steps[(steps > 0.5 * step) & (steps < 1.5 * step)]
     rate = 1 / (float(near.mean()) * second)
@@ -104,9 +108,9 @@ def time_axis(
         if np.abs(stamps[0] * second - stamps * second + grid / candidate).max() <= (
             TOLERANCE / candidate
         ):
-            return TimeAxis(candidate, None, [])
+            return TimeAxis(candidate, None, [], origin)
     nominal = next((x for x in candidates if abs(x / rate - 1) < 5e-3), rate)
-    return TimeAxis(nominal, time, [])
+    return TimeAxis(nominal, time, [], origin)
 
 
 def _unit(step: float, fs: float | None) -> str | None:

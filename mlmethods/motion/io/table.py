@@ -258,6 +258,8 @@ def _layout(path: Path, lines: list[str], encoding: str, *, headless: bool) -> _
         rows = [next(csv.reader([line], delimiter=delimiter), []) for line in lines]
         # Most lines are those of the table; free lines above it are narrower.
         widths = Counter(len(row) for row in rows if any(_values(row)))
+        if not widths:
+            break
         width = max(widths, key=lambda width: (widths[width], width))
         if headless:
             if width > 1 or delimiter == _DELIMITERS[-1]:

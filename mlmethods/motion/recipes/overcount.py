@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SMOOTHINGS = tuple((width, beta) for width in (11, 25, 51, 75) for beta in (3.0, 14.0))
 _SHOWN = ("forest", "MS-TCN, smoothed", "Seq2Seq")
 _HIDDEN = 64
-_SEQ2SEQ_EPOCHS = {False: 12, True: 60}
+_SEQ2SEQ_EPOCHS = {False: 10, True: 60}
 _MSTCN_EPOCHS = {False: 12, True: 60}
 _FOLDS = {
     False: (("9", "10"),),
@@ -102,7 +102,8 @@ def _models(context: RecipeContext, parts: Parts) -> Any:
         hidden=_HIDDEN,
         epochs=_SEQ2SEQ_EPOCHS[context.full],
         lr=2e-3,
-        batch_size=64,
+        batch_size=32,
+        train_hop=1.0 if not context.full else 0.5,
         backend=context.backend,
         random_state=context.seed,
     )

@@ -99,15 +99,13 @@ def strips(recording: Mapping[str, Any], classes: Sequence[str]) -> list[Strip]:
         [{"start": a, "end": b} for a, b in recording["masked"]], span, count
     )
     lane = {name: index for index, name in enumerate(classes)}
-    offset = float(recording["offset"])
     return [
         _strip(
             k * span,
             span,
             (found[k], known[k], masked[k]),
             lane,
-            offset,
-            recording["labels"] is not None,
+            recording,
         )
         for k in range(count)
     ]
@@ -131,10 +129,11 @@ def _strip(
     span: float,
     parts: tuple[Sequence[Mapping[str, Any]], ...],
     lane: Mapping[str, int],
-    offset: float,
-    labeled: bool,
+    recording: Mapping[str, Any],
 ) -> Strip:
     found, known, masked = parts
+    offset, labeled = float(recording["offset"]), recording["labels"] is not None
+    end = min(begin + span, float(recording["duration"]))
     scale = _INSIDE / span
     height = LANE * len(lane)
 
@@ -160,6 +159,7 @@ def _strip(
     ticks = [
         (LEFT + (t - begin) * scale, f"{t + offset:g} s")
         for t in _tick_times(begin, span)
+        if t <= end + 1e-6
     ]
     return Strip(
         lanes=[(_TOP + (i + 0.5) * LANE, name) for name, i in lane.items()],

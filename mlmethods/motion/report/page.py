@@ -104,11 +104,13 @@ def render_page(document: Mapping[str, Any]) -> str:
         totals=_grouped(document["totals"], ("subject", "session", "side")),
         activities=drawing.bar_groups(document["activities"], classes),
         metrics=_metric_rows(document["metrics"]),
+        facts=_facts(document),
         left=drawing.LEFT,
         width=drawing.WIDTH,
         lane=drawing.LANE,
         minutes=sum(r["duration"] for r in recordings) / 60,
         valid_minutes=sum(r["valid_minutes"] for r in recordings),
+        defects=sum(len(r["quality"]) for r in recordings),
         motions=sum(len(r["segments"]) for r in recordings),
     )
 
@@ -123,6 +125,30 @@ def _title(recordings: Sequence[Mapping[str, Any]]) -> str:
     if len(subjects) > 3:
         return f"Motions of {len(subjects)} people"
     return f"Motions of {', '.join(subjects)}"
+
+
+def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return where a report comes from, name and value."""
+    known: dict[str, Any] = {}
+    for name, value in document["provenance"].items():
+        if isinstance(value, Mapping):
+            # The settings of a model are many; the page unfolds them.
+            known.update({} if name == "settings" else value)
+        else:
+            known[name] = value
+    calibration = document["calibration"]
+    if calibration is not None:
+        known["calibration patients"] = calibration["n_patients"]
+        known["calibration error before"] = calibration["temperature"]["ece_before"]
+        known["calibration error after"] = calibration["temperature"]["ece_after"]
+    return [
+        (
+            name.replace("_", " "),
+            f"{value:.4g}" if isinstance(value, float) else str(value),
+        )
+        for name, value in known.items()
+        if value not in (None, "")
+    ]
 
 
 def _grouped(

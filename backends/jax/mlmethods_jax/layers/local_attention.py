@@ -124,8 +124,8 @@ def local_attention(
     >>> import jax.numpy as jnp
     >>> from mlmethods_jax.layers.local_attention import local_attention
     >>> x, v = jnp.zeros((1, 4, 2)), jnp.arange(4.0).reshape(1, 4, 1)
-    >>> local_attention(x, x, v, 2)[0, :, 0].round(3).tolist()
-    [0.0, 0.5, 1.5, 2.5]
+    >>> [f"{y:.3f}" for y in local_attention(x, x, v, 2)[0, :, 0]]
+    ['0.000', '0.500', '1.500', '2.500']
     """
     if window < 1:
         raise InvalidInputError(f"window must be at least 1, got {window}")

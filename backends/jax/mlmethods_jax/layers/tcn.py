@@ -325,7 +325,12 @@ class DilatedResidual(nnx.Module):
     """
 
     def __init__(
-        self, maps: int, dilation: int, *, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        maps: int,
+        dilation: int,
+        *,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
     ) -> None:
         self.conv_dilated = TemporalConv(
             maps, maps, dilation=dilation, param_dtype=param_dtype, rngs=rngs

@@ -54,10 +54,11 @@ def run_tokens(labels: Array, core: Array, *, room: int, end: int) -> Array:
 
     Examples
     --------
-    >>> import jax.numpy as jnp
+    >>> import jax, numpy as np
     >>> from mlmethods_jax.motion._gather import run_tokens
-    >>> labels, core = jnp.array([2, 2, 0, 0, 1, 1]), jnp.array([1, 5])
-    >>> run_tokens(labels, core, room=6, end=9).tolist()
+    >>> labels, core = np.int32([2, 2, 0, 0, 1, 1]), np.int32([1, 5])
+    >>> compiled = jax.jit(run_tokens, static_argnames=("room", "end"))
+    >>> compiled(labels, core, room=6, end=9).tolist()
     [3, 1, 2, 9, 0, 0]
     """
     frame = jnp.arange(labels.shape[0], dtype=jnp.int32)

@@ -51,9 +51,11 @@ def one_cycle(count: Array, peak: Array, total: Array) -> Array:
 
     Examples
     --------
-    >>> import jax.numpy as jnp
+    >>> import jax, numpy as np
     >>> from mlmethods_jax.motion._optimizer import one_cycle
-    >>> rates = [one_cycle(*map(jnp.float32, (i, 25.0, 10))) for i in (0, 2, 9)]
+    >>> rates = jax.jit(one_cycle)(
+    ...     np.float32([0, 2, 9]), np.float32(25), np.float32(10)
+    ... )
     >>> [round(float(rate), 3) for rate in rates]
     [1.0, 25.0, 1.0]
     """

@@ -55,11 +55,12 @@ def _advance(prefixes: _Prefixes, log_probs: Array) -> _Prefixes:
     # a token that repeats the last one needs a blank between
     repeats = classes[None] == last[:, None]
     source = jnp.where(repeats, prefixes.blank[:, None], total[:, None])
-    longer = jnp.where(
-        (prefixes.length < room)[:, None], source + log_probs[None, 1:], _NEVER
-    )
+    full = prefixes.length == room
+    longer = jnp.where(full[:, None], _NEVER, source + log_probs[None, 1:])
     of_last = jnp.where(prefixes.length > 0, log_probs[last], _NEVER)
-    blank, token = total + log_probs[0], prefixes.token + of_last
+    # a full prefix will be cut: whatever follows is part of it, at its likeliest
+    blank = total + jnp.where(full, jnp.max(log_probs), log_probs[0])
+    token = jnp.where(full, _NEVER, prefixes.token + of_last)
 
     # a longer prefix that is among the prefixes already joins it
     child = _is_child(prefixes)

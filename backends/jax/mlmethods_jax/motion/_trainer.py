@@ -29,7 +29,7 @@ BatchLoss = Callable[[PyTree, Mapping[str, Array], Key], Array]
 # steps in one compiled call: an interrupt waits for no more
 _CHUNK = 8
 # of batches of one recording: sizes that steps are compiled for
-_MOST_SIZES = 3
+_MOST_SIZES = 2
 _PATIENCE, _FACTOR, _PROGRESS = 3, 0.5, 1e-4
 
 

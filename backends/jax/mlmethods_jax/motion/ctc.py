@@ -253,9 +253,11 @@ def ctc_decode(
     """
     check_beam(beam, max_tokens)
     log_probs, kept = merge(make_ctc, config, params)(x, mask)
+    found: Any
     if beam == 1:
         found = collapse(log_probs, kept, max_tokens)
     else:
         search = functools.partial(prefix_beam, beam=beam, max_tokens=max_tokens)
         found = jax.vmap(search)(log_probs, kept)
-    return DecodeResult(*found, log_probs[..., 1:])
+    ids, values, truncated = found
+    return DecodeResult(ids, values, truncated, log_probs[..., 1:])

@@ -138,7 +138,7 @@ def beam_search(
     Returns
     -------
     ids, log_probs, truncated
-        See :func:`greedy`; an ended hypothesis is preferred to a truncated one.
+        See :func:`greedy`; truncated is what ranks first without an end.
     """
     vocabulary = weights.readout[0].shape[-1]
     batch, end = first.shape[0], vocabulary - 1
@@ -185,7 +185,6 @@ def beam_search(
     _, _, last = lax.while_loop(going, step, (np.int32(0), empty, start))
     _, _, _, total, length, ended, ids, logs = last
     ranks = _rank(total, length, length_penalty)
-    ranks = jnp.where(ended, ranks, ranks + _NEVER)
     best = jnp.argmax(ranks, axis=1).astype(jnp.int32)[:, None]
     ids, logs, ended = (v[:, 0] for v in _take((ids, logs, ended), best))
     classes = (ids > 0) & (ids < end)
@@ -261,6 +260,7 @@ def seq2seq_decode(
         previous = jnp.ones(x.shape[0], jnp.int32)
     decoder = module.decoder
     weights, memory = decoder.weights(), decoder.memory(encoded, kept)
+    found: Any
     if beam == 1:
         found = greedy(decoder.heads, weights, memory, previous, max_tokens)
     else:
@@ -274,4 +274,5 @@ def seq2seq_decode(
             beam=beam,
             max_tokens=max_tokens,
         )
-    return DecodeResult(*found, frame_logits)
+    ids, values, truncated = found
+    return DecodeResult(ids, values, truncated, frame_logits)

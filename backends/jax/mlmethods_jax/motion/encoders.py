@@ -102,8 +102,8 @@ class PyramidBiGRU(nnx.Module):
     >>> import jax.numpy as jnp
     >>> from flax import nnx
     >>> from mlmethods_jax.motion import PyramidBiGRU
-    >>> encoder = PyramidBiGRU(6, 4, layers=3, rngs=nnx.Rngs(0))
-    >>> y, mask = encoder(jnp.ones((2, 16, 6)))
+    >>> encoder = PyramidBiGRU(3, 4, layers=1, rngs=nnx.Rngs(0))
+    >>> y, mask = encoder(jnp.ones((2, 4, 3)))
     >>> y.shape, mask.shape
     ((2, 2, 8), (2, 2))
     """
@@ -153,15 +153,6 @@ class StridedTCN(nnx.Module):
     ------
     InvalidInputError
         As :class:`PyramidBiGRU`.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> from mlmethods_jax.motion.encoders import StridedTCN
-    >>> encoder = StridedTCN(6, 4, layers=1, rngs=nnx.Rngs(0))
-    >>> encoder(jnp.ones((1, 4, 6)))[0].shape
-    (1, 2, 8)
     """
 
     def __init__(

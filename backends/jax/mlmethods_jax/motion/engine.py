@@ -57,7 +57,7 @@ _FAMILIES: dict[type[NetworkConfig], _Family] = {
     ASFormerConfig: _Family("asformer", "asformer"),
 }
 # Frames of a recording above which local networks go through it in chunks.
-_LONG = 16_384
+_LONG = 65_536
 
 
 @functools.lru_cache(maxsize=64)
@@ -304,9 +304,12 @@ class MotionNetwork:
             raise InvalidInputError(
                 f"mask must have shape {(rows, frames)}, got {mask.shape}"
             )
+        if self._family.halo and frames > _LONG:
+            return x, mask, (rows, frames)  # chunks have one size already
         size = (padded_batch(rows), padded_length(frames, max(self.rate, 8)))
         padded = np.zeros((*size, features), np.float32)
-        padded[:rows, :frames] = np.where(mask[..., None], x, np.float32(0))
+        padded[:rows, :frames] = x
+        padded[:rows, :frames][~mask] = 0
         kept = np.zeros(size, bool)
         kept[:rows, :frames] = mask
         return padded, kept, (rows, frames)
@@ -364,9 +367,11 @@ class MotionEngine:
         CheckpointError
             If a name is unknown or missing, or a shape does not fit; it lists them.
         """
-        module = "torch_seq2seq" if kind == "seq2seq" else "torch_framewise"
+        module, name = "torch_framewise", f"{kind}_from_torch"
+        if kind == "seq2seq":
+            module, name = "torch_seq2seq", "from_torch"
         found = importlib.import_module(f"mlmethods_jax.motion.{module}")
-        convert: Callable[..., Any] = getattr(found, f"{kind}_from_torch")
+        convert: Callable[..., Any] = getattr(found, name)
         read, params = convert(arrays, config)
         return read, params
 

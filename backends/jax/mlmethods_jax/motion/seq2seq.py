@@ -349,7 +349,8 @@ def seq2seq_loss(
     tokens, own, dropout = batch["tokens"], None, None
     if key is not None:
         dropout, drawn = jax.random.split(key)
-        own = draw_own(drawn, tokens.shape, jnp.asarray(teacher, jnp.float32))
+        rows, room = tokens.shape
+        own = draw_own(drawn, (rows, room), jnp.asarray(teacher, jnp.float32))
     module = merge(make_seq2seq, config, params, dropout)
     found = module(
         batch["x"], batch["mask"], previous=batch["previous"], tokens=tokens, own=own
