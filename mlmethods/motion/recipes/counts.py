@@ -61,7 +61,8 @@ def counts(context: RecipeContext) -> None:
 
 
 def _train(context: RecipeContext, train: Any) -> Any:
-    from mlmethods.motion import CTCRecognizer, WindowSpec
+    from mlmethods.motion import CTCRecognizer
+    from mlmethods.motion.windows import WindowSpec
 
     # one window holds a whole set, which has no times to cut it by
     window = WindowSpec(size=90.0, hop=90.0, context=0.0)
