@@ -105,7 +105,7 @@ def align_counts(
     -----
     Of the alignments with the least edit distance the one is taken that, seen from the
     end, prefers a match, then a substitution, then a missed action, then an extra one.
-    It takes O(``len(G) * len(P)``) time and memory.
+    Time and memory grow with ``len(G) * len(P)``.
 
     Examples
     --------
