@@ -15,6 +15,7 @@ from mlmethods.cli import (
     demo,
     info,
     methods,
+    motion,
     overfitting,
     privacy,
     reproduce,
@@ -58,6 +59,7 @@ bench.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(rfm.app, name="rfm")
 app.add_typer(overfitting.app, name="overfitting")
+app.add_typer(motion.app, name="motion")
 app.add_typer(privacy.app, name="privacy")
 
 

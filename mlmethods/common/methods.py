@@ -55,6 +55,19 @@ METHODS = (
         url="https://arxiv.org/abs/2207.06569",
     ),
     Method(
+        name="motion",
+        title="StrokeRehab and PrimSeq: functional motions from wearable sensors",
+        package="mlmethods.motion",
+        paper=(
+            "Kaku, Liu, Parnandi, Rajamohan, Venkataramanan, Venkatesan, Wirtanen, "
+            "Pandit, Schambra, Fernandez-Granda: StrokeRehab: A Benchmark Dataset for "
+            "Sub-second Action Identification. NeurIPS (2022); Parnandi et al.: "
+            "PrimSeq: a deep learning-based pipeline to quantitate rehabilitation "
+            "training. PLOS Digital Health 1 (2022)"
+        ),
+        url="https://strokerehabdata.github.io",
+    ),
+    Method(
         name="privacy",
         title="Directional privacy",
         package="mlmethods.privacy",

@@ -24,6 +24,7 @@ __all__ = ["JaxBackend", "backend"]
 
 _ENGINES = {
     "kernels": "mlmethods_jax.solvers.eigenpro",
+    "motion": "mlmethods_jax.motion.engine",
     "overfitting": "mlmethods_jax.overfitting.engine",
     "privacy": "mlmethods_jax.privacy.engine",
     "rfm": "mlmethods_jax.rfm.engine",
@@ -169,6 +170,8 @@ class JaxBackend:
             return solver.ShardedKernelEngine(self.mesh)
         if method == "rfm" and self.mesh is not None:
             return importlib.import_module(_ENGINES[method]).RFMEngine(self.mesh)
+        if method == "motion" and self.mesh is not None:
+            return importlib.import_module(_ENGINES[method]).MotionEngine(self.mesh)
         return importlib.import_module(_ENGINES[method]).engine
 
 

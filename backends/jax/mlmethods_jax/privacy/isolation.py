@@ -223,13 +223,14 @@ def _reseed_and_tap(module: nnx.Module, key: Key, record: Record) -> None:
             object.__setattr__(layer, "record", functools.partial(record, name))
 
 
-@functools.partial(jax.jit, static_argnames="forward")
+@functools.partial(jax.jit, static_argnames=("forward", "reverse"))
 def _probe(
     forward: Callable[..., list[tuple[str, PyTree]]],
     params: PyTree,
     pair: Any,
     other: Any,
     key: Any,
+    reverse: bool,
 ) -> list[tuple[Any, Any]]:
     """Return, for each output, whether its first example depends on the second one."""
 
@@ -244,10 +245,40 @@ def _probe(
     differs = [_any_differs(a, b) for a, b in zip(values, changed, strict=True)]
     if not jnp.issubdtype(pair.dtype, jnp.floating):
         return [(d, d) for d in differs]
+    if reverse:
+        return list(zip(differs, _slopes(first, pair), strict=True))
     direction = jnp.ones_like(pair).at[0].set(0)
     _, tangents = jax.jvp(first, (pair,), (direction,))
     slopes = [_any_nonzero(tangent) for tangent in tangents]
     return list(zip(differs, slopes, strict=True))
+
+
+def _slopes(first: Callable[[Any], list[PyTree]], pair: Any) -> list[Any]:
+    """Return, for each output, whether it has a slope in the second example."""
+    outputs, pull_back = jax.vjp(first, pair)
+    slopes = []
+    for number in range(len(outputs)):
+        weights = [
+            [_weights(leaf) if i == number else _zeros(leaf) for leaf in leaves]
+            for i, leaves in enumerate(outputs)
+        ]
+        (slope,) = pull_back(weights)
+        slopes.append(_any_nonzero([slope[1]]))
+    return slopes
+
+
+def _weights(leaf: Any) -> Any:
+    """Return irregular weights: slopes of an output do not cancel in its sum."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return _zeros(leaf)
+    phase = jnp.arange(leaf.size, dtype=leaf.dtype)
+    return jnp.cos(phase * phase + 1).reshape(leaf.shape)
+
+
+def _zeros(leaf: Any) -> Any:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return np.zeros(leaf.shape, jax.dtypes.float0)
+    return jnp.zeros_like(leaf)
 
 
 def _any_differs(a: list[Any], b: list[Any]) -> Any:
@@ -282,7 +313,12 @@ def _mixed(
         named[:] = [name for name, _ in found]
         return found
 
-    found = jax.device_get(_probe(arrays, params, pair, other, key))
+    try:
+        found = _probe(arrays, params, pair, other, key, reverse=False)
+    except TypeError:
+        # layers with a rule for reverse mode alone have no forward mode
+        found = _probe(arrays, params, pair, other, key, reverse=True)
+    found = jax.device_get(found)
     return [
         name for name, (a, b) in zip(named, found, strict=True) if bool(a) or bool(b)
     ]
