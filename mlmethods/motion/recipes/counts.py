@@ -89,7 +89,10 @@ def _halves(recordings: list[Any]) -> list[Any]:
     found = []
     for recording in recordings:
         middle = recording.duration / 2
-        found += [recording.slice(0.0, middle), recording.slice(middle, recording.duration)]
+        found += [
+            recording.slice(0.0, middle),
+            recording.slice(middle, recording.duration),
+        ]
     return found
 
 
