@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,9 +118,9 @@ class FramewiseEstimator(MotionEstimator):
             found.append(spans.sequence())
         return found
 
+    @abstractmethod
     def _scores(self, prepared: Sequence[Recording]) -> list[Any]:
-        """Return what the model says of each recording; probabilities by default."""
-        raise NotImplementedError
+        """Return what the model says of each recording; :meth:`_proba` reads it."""
 
     def _proba(self, scores: Any) -> NDArray:
         return np.asarray(scores)

@@ -251,4 +251,5 @@ def test_no_warning_when_all_is_well():
     truths, preds = recordings(3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evaluate(truths, preds).bootstrap(n=5)
+        table = evaluate(truths, preds).bootstrap(n=5)
+    assert len(table) > 0

@@ -76,7 +76,11 @@ def test_attention_and_calibration_come_along(tools):
         tools.OneHotRecognizer(), align="attention", calibration=known, interval=None
     )
     found = _run(PrimSeqStream(pipeline), recording.data, [111])
-    _same(found, pipeline.predict(recording).segments[0])
+    expected = pipeline.predict(recording).segments[0]
+    _same(found, expected)
+    plain = PrimSeq(tools.OneHotRecognizer(), align="attention", interval=None)
+    untempered = plain.predict(recording).segments[0].confidence
+    assert not np.allclose(found.confidence, untempered)
 
 
 def test_framewise_models_see_windows(tools):
